@@ -1,0 +1,69 @@
+# Kairos. `make run` and `make test` set themselves up; everything else does too.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PORT   ?= 8000
+DATA   ?=
+AREA   ?= all
+QUICK  ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test test-kafka check fmt lint types imports schemas bench evidence train up down clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Kairos needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run-ready: requirements/run.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev-ready: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@ $(VENV)/.run-ready
+
+setup: $(VENV)/.run-ready ## what running needs
+setup-dev: $(VENV)/.dev-ready ## what building and testing needs
+
+run: setup ## the whole product, embedded, with a simulated bank (DATA=… replays a real one, PORT=…)
+	@$(BIN)/kairos dev --port $(PORT) $(if $(DATA),--data $(DATA),) $(ARGS)
+
+test: setup-dev ## the whole suite that needs nothing but the Python registry
+	@$(BIN)/pytest -m "not kafka" $(ARGS)
+
+test-kafka: setup-dev ## the bus and reliability suites on a real Apache Kafka and Redis, which it starts
+	@$(BIN)/python -m tests.real_servers $(ARGS)
+
+check: setup-dev lint types imports schemas ## format, lint, types, import rules, schemas, architecture tests
+	@$(BIN)/pytest tests/architecture
+
+lint:
+	@$(BIN)/ruff format --check --quiet . || { echo "run make fmt"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+types:
+	@$(BIN)/mypy
+imports:
+	@$(BIN)/lint-imports --no-logo
+schemas:
+	@$(BIN)/kairos schemas --check
+
+fmt: setup-dev ## put the code in its form
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
+
+bench: setup-dev ## the benchmarks, with the baseline beside them
+	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+evidence: setup-dev ## the measurements behind the claims (AREA=path, QUICK=1)
+	@$(BIN)/python -m loadtests.evidence --area $(AREA) $(if $(QUICK),--quick,) $(ARGS)
+
+train: setup ## fit a model from the archive of the last run
+	@$(BIN)/kairos train --archive var/archive --model cross_sell --out var/models $(ARGS)
+
+clean: ## remove what builds and runs have left
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The functional core: deciding is a pure function of data, without I/O, clock or randomness."""

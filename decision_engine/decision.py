@@ -1,0 +1,108 @@
+"""A decision: what was asked, every candidate's fate, and what was answered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from decision_engine.features.definitions import Value
+from decision_engine.identifiers import (
+    CustomerId,
+    DecisionId,
+    OfferName,
+    PlacementId,
+    StrategyVersion,
+    TrackingId,
+    TreatmentName,
+)
+from decision_engine.outcomes import Fate, Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementRequest:
+    """A slot and how many options it wants."""
+
+    id: PlacementId
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRequest:
+    """The facts of one question, stamped with its id and moment by the caller.
+
+    `now_ms` is epoch milliseconds. `context` holds the declared context attributes. `degraded_causes` are
+    what already went wrong before deciding (`state_timeout`, `ledger_unavailable`, …).
+    """
+
+    decision_id: DecisionId
+    customer_id: CustomerId
+    channel: str
+    placements: tuple[PlacementRequest, ...]
+    now_ms: int
+    context: Mapping[str, Value] = field(default_factory=dict)
+    locale: str = "zh-CN"
+    allow_duplicates: bool = False
+    degraded_causes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One treatment considered for one placement, and how it ended.
+
+    For the rejected `stage`, `rule` and `code` say why; for the scored the factors of
+    `priority = propensity x (1 + context_weight/100) x value x (1 + lever/100) - resource_cost`.
+    `selection_probability` is the chance that exploration gave this candidate this position.
+    """
+
+    placement: PlacementId
+    offer: OfferName
+    treatment: TreatmentName
+    fate: Fate
+    stage: Stage | None = None
+    rule: str | None = None
+    code: str | None = None
+    propensity: float | None = None
+    context_weight: float | None = None
+    value: int | None = None
+    lever: float | None = None
+    resource_cost: float | None = None
+    priority: float | None = None
+    selection_probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """A candidate that is offered: where it stands, and why in words of the request's locale."""
+
+    tracking_id: TrackingId
+    candidate: Candidate
+    rank: int
+    mandatory: bool
+    reasons: tuple[tuple[str, str], ...]
+    """Pairs of reason code and text."""
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementAnswer:
+    """Options, or the cause for which the placement shows its fallback; never both."""
+
+    id: PlacementId
+    options: tuple[Option, ...] = ()
+    fallback_cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The whole outcome of one request; with the request and snapshot it can be computed again, byte for byte."""
+
+    decision_id: DecisionId
+    customer_id: CustomerId
+    now_ms: int
+    strategy_version: StrategyVersion
+    models: Mapping[str, str]
+    arm: str
+    personalised: bool
+    degraded_causes: tuple[str, ...]
+    feature_age_ms: int | None
+    attributes: Mapping[str, Value]
+    candidates: tuple[Candidate, ...]
+    placements: tuple[PlacementAnswer, ...]

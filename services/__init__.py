@@ -1,0 +1,1 @@
+"""The imperative shell: everything that waits, talks or reads a clock."""

@@ -1,0 +1,88 @@
+"""The `kairos` command: one program, several roles and tasks."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from decision_engine.errors import DecisionEngineError
+from services.ports import ShellError
+
+COMMANDS = {
+    "dev": "services.commands.dev",
+    "api": "services.commands.api",
+    "state-builder": "services.commands.state_builder",
+    "learner": "services.commands.learner",
+    "archiver": "services.commands.archiver",
+    "topics": "services.commands.topics",
+    "settings": "services.commands.settings",
+    "strategy": "services.commands.strategy",
+    "schemas": "services.commands.schemas",
+    "explain": "services.commands.explain",
+    "replay": "services.commands.replay",
+    "simulate": "services.commands.simulate",
+    "train": "services.commands.train",
+    "evaluate": "services.commands.evaluate",
+}
+"""Command to module; a module is imported only when its command is asked for, so that `--help` is quick."""
+
+
+class Command(Protocol):
+    """What a command module offers."""
+
+    NAME: str
+    HELP: str
+    EXAMPLE: str
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+
+    @staticmethod
+    def run(args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; exit status 0 only on success. Expected failures are one message on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(arguments)
+    args = parser.parse_args(arguments)
+    try:
+        return cast("int", args.run(args))
+    except (ShellError, DecisionEngineError) as error:
+        print(f"kairos {args.command}: {error or type(error).__doc__}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kairos", description="Real-time next-best-offer decisions for banks.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    named = next((a for a in arguments if a in COMMANDS), None)
+    for name, module in COMMANDS.items():
+        if named in (None, name):
+            _add(commands, name, _load(module))
+    return parser
+
+
+def _add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command) -> None:
+    parser = commands.add_parser(
+        name,
+        help=command.HELP,
+        description=command.HELP,
+        epilog=f"example:\n  {command.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
+
+
+def _load(module: str) -> Command:
+    return cast("Command", importlib.import_module(module))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

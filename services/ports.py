@@ -1,0 +1,200 @@
+"""What the use cases need from the outside world, as small protocols, and how it can fail."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from decision_engine.contact_ledger import ReservationRequest
+from decision_engine.identifiers import CustomerId, DecisionId
+from decision_engine.outcomes import Outcome
+from decision_engine.propensity import Scorers
+
+
+class ShellError(Exception):
+    """Base of the shell's errors."""
+
+
+class StoreUnavailable(ShellError):
+    """The store did not answer in time, or not at all."""
+
+
+class BusUnavailable(ShellError):
+    """The bus did not acknowledge in time, or not at all."""
+
+
+class SettingsInvalid(ShellError):
+    """One or more settings are unknown, malformed or contradict each other."""
+
+
+class Clock(Protocol):
+    """The moment decisions and windows are read at; during a replay it follows the events."""
+
+    def now_ms(self) -> int: ...
+
+
+class IdFactory(Protocol):
+    """Makes sortable unique ids (ULID text, 26 characters)."""
+
+    def new_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A customer's state as stored; None where there is none."""
+
+    customer_id: CustomerId
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class StateWrite:
+    """A new value, accepted only while the stored one is still `expected` (None: while there is none)."""
+
+    customer_id: CustomerId
+    expected: bytes | None
+    value: bytes
+
+
+class StateStore(Protocol):
+    """Customer states of one layout. Raises StoreUnavailable."""
+
+    async def load(self, customer_id: CustomerId) -> bytes | None: ...
+
+    async def load_many(self, customer_ids: Sequence[CustomerId]) -> list[bytes | None]:
+        """In the order asked, one round trip."""
+        ...
+
+    async def save_many(self, writes: Sequence[StateWrite]) -> list[CustomerId]:
+        """Writes in one round trip under the version check; answers the customers whose state had changed meanwhile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactResponse:
+    """An outcome for one tracked contact. The scope keys let a lost record be made anew."""
+
+    response_id: str
+    tracking: bytes
+    outcome: Outcome
+    at_ms: int
+    offer: int
+    group: int
+    issue: int
+    channel: int
+
+
+class ContactLedger(Protocol):
+    """One person's contacts over all channels. Raises StoreUnavailable."""
+
+    async def read(self, customer_id: CustomerId) -> bytes | None:
+        """The records as stored (`decision_engine.contact_ledger.decode_records`)."""
+        ...
+
+    async def reserve(self, customer_id: CustomerId, request: ReservationRequest) -> list[int | None]:
+        """Checks and reserves in one atomic step: for each position the index of the alternative taken, or None."""
+        ...
+
+    async def respond(self, customer_id: CustomerId, responses: Sequence[ContactResponse]) -> list[bool]:
+        """Applies outcomes atomically; False for those whose response id had been applied before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerReading:
+    """What one round trip brings for a decision. `claimed` is the answer or claim another request with the same
+    idempotency key left behind, None when the key is now ours (or none was given)."""
+
+    state: bytes | None
+    ledger: bytes | None
+    claimed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedOption:
+    """What a response needs to know of the option it answers."""
+
+    tracking_id: str
+    decision_id: DecisionId
+    customer_id: CustomerId
+    offer: str
+    group: str
+    issue: str
+    treatment: str
+    channel: str
+    placement: str
+    decided_ms: int
+
+
+class DecisionStore(Protocol):
+    """Recent decisions by id, tracked options by tracking id, answers by idempotency key. Raises StoreUnavailable."""
+
+    async def read_for_decision(self, customer_id: CustomerId, idempotency_key: str | None) -> CustomerReading:
+        """State, ledger and idempotency claim in one round trip; claims the key when it is free."""
+        ...
+
+    async def claimed(self, idempotency_key: str) -> bytes | None: ...
+
+    async def save(
+        self,
+        decision_id: DecisionId,
+        record: bytes,
+        options: Sequence[TrackedOption],
+        idempotency_key: str | None,
+        answer: bytes,
+    ) -> None:
+        """Keeps the record, its options and the idempotent answer, one round trip."""
+        ...
+
+    async def record(self, decision_id: DecisionId) -> bytes | None: ...
+
+    async def tracked(self, tracking_ids: Sequence[str]) -> list[TrackedOption | None]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingEvent:
+    """A CloudEvent ready for the bus: its topic, key (the customer id) and structured JSON bytes."""
+
+    topic: str
+    key: str
+    value: bytes
+    headers: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class EventPublisher(Protocol):
+    """The way onto the bus."""
+
+    async def publish(self, events: Sequence[OutgoingEvent]) -> None:
+        """Returns when the bus has acknowledged all of them. Raises BusUnavailable."""
+        ...
+
+    def enqueue(self, event: OutgoingEvent) -> None:
+        """Hands over without waiting; bounded. Raises BusUnavailable when the buffer is full."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One record as it came from the bus."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class ModelProvider(Protocol):
+    """The scorers that are live now; a swap replaces the whole mapping at once."""
+
+    def scorers(self) -> Scorers: ...
+
+
+class Metrics(Protocol):
+    """The measurements of contract.md, by their names without the prefix; labels are bounded by the strategy."""
+
+    def observe(self, name: str, value: float, **labels: str) -> None: ...
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None: ...
