@@ -1,0 +1,163 @@
+"""The way onto the bus: acknowledged batches, and a bounded outbox for what must not make a caller wait."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+
+from services.ports import BusUnavailable, OutgoingEvent
+
+Position = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+_log = logging.getLogger(__name__)
+_BATCH_BYTES = 262_144
+"""Large batches triple the producer's throughput; lone events still leave at once because linger is zero."""
+_RETRY_SECONDS = 0.5
+
+
+class KafkaEventPublisher:
+    """Publishes CloudEvents with all in-sync replicas acknowledging.
+
+    `enqueue` hands over to an outbox of at most `outbox_limit` events that a background task sends in order; what a
+    broker refuses or loses is tried again until it is back. Use as an async context manager; leaving flushes.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        idempotence: bool = True,
+        publish_timeout_s: float = 5.0,
+        outbox_limit: int = 100_000,
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._idempotence = idempotence
+        self._timeout_s = publish_timeout_s
+        self._outbox: deque[OutgoingEvent] = deque()
+        self._outbox_limit = outbox_limit
+        self._unacknowledged = 0
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._producer: AIOKafkaProducer | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            acks="all",
+            enable_idempotence=self._idempotence,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=4 * _BATCH_BYTES,
+            linger_ms=0,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await self._producer.start()
+        except KafkaError as error:
+            await self._producer.stop()
+            raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}: {error!r}") from error
+        self._sender = asyncio.create_task(self._send_outbox(), name="kafka-outbox")
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                await self.flush()
+        if self.backlog:
+            _log.error("%d events were not acknowledged before the stop", self.backlog, extra={"action": "publish"})
+        if self._sender is not None:
+            self._sender.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sender
+        if self._producer is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._producer.stop(), self._timeout_s)
+
+    @property
+    def backlog(self) -> int:
+        """Enqueued events that the bus has not acknowledged yet."""
+        return len(self._outbox) + self._unacknowledged
+
+    async def publish(self, events: Sequence[OutgoingEvent]) -> list[Position]:
+        """Sends all and waits for every acknowledgement; answers their positions. Raises BusUnavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                sent = [await self._send(event) for event in events]
+                records = await asyncio.gather(*sent)
+        except (KafkaError, TimeoutError) as error:
+            raise BusUnavailable(f"the bus did not acknowledge {len(events)} events: {error!r}") from error
+        return [(record.topic, record.partition, record.offset) for record in records]
+
+    def enqueue(self, event: OutgoingEvent) -> None:
+        """Takes the event without waiting. Raises BusUnavailable when the outbox is full."""
+        if self.backlog >= self._outbox_limit:
+            raise BusUnavailable(f"the outbox holds {self.backlog} unacknowledged events, its limit")
+        self._drained.clear()
+        self._outbox.append(event)
+        self._filled.set()
+
+    async def flush(self) -> None:
+        """Waits until everything enqueued is acknowledged."""
+        await self._drained.wait()
+
+    async def ping(self) -> None:
+        """Raises BusUnavailable when no broker answers."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._started().client.fetch_all_metadata()
+        except (KafkaError, TimeoutError) as error:
+            raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}") from error
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise BusUnavailable("the publisher is not open")
+        return self._producer
+
+    async def _send(self, event: OutgoingEvent) -> "asyncio.Future[RecordMetadata]":
+        headers = [("content-type", b"application/cloudevents+json"), *event.headers.items()]
+        sent: asyncio.Future[RecordMetadata] = await self._started().send(
+            event.topic, event.value, key=event.key.encode(), headers=headers
+        )
+        return sent
+
+    async def _send_outbox(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._outbox:
+                event = self._outbox.popleft()
+                self._unacknowledged += 1
+                try:
+                    future = await self._send(event)
+                except (KafkaError, BusUnavailable) as error:
+                    self._again(event, error)
+                    await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    future.add_done_callback(partial(self._acknowledged, event))
+
+    def _acknowledged(self, event: OutgoingEvent, done: "asyncio.Future[RecordMetadata]") -> None:
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            self._unacknowledged -= 1
+            if not self.backlog:
+                self._drained.set()
+        else:
+            self._again(event, error)
+
+    def _again(self, event: OutgoingEvent, error: BaseException) -> None:
+        _log.warning("an event was not acknowledged and is sent again: %r", error, extra={"action": "publish"})
+        self._unacknowledged -= 1
+        self._outbox.append(event)
+        self._filled.set()

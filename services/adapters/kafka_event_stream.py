@@ -1,0 +1,163 @@
+"""Records from the bus: a member of a consumer group, or a reader that assigns itself everything."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from services.ports import BusUnavailable, Delivery
+
+Partition = tuple[str, int]
+"""Topic and partition."""
+RevokedCallback = Callable[[set[Partition]], Awaitable[None]]
+
+_STOP_SECONDS = 5.0
+
+
+class KafkaEventStream:
+    """Reads topics in batches; offsets are committed only by `commit`, never in the background.
+
+    With `group_id` partitions are shared with the group's other members, and `on_revoked` is awaited before any is
+    given up. Without, the reader takes all partitions of its topics, from their beginning.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topics: Sequence[str],
+        group_id: str | None = None,
+        *,
+        on_revoked: RevokedCallback | None = None,
+        session_timeout_ms: int = 10_000,
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._topics = tuple(topics)
+        self._group_id = group_id
+        self._on_revoked = on_revoked
+        self._session_timeout_ms = session_timeout_ms
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def __aenter__(self) -> Self:
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            group_id=self._group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=self._session_timeout_ms,
+            heartbeat_interval_ms=max(100, self._session_timeout_ms // 5),
+            max_partition_fetch_bytes=4 * 1_048_576,
+            fetch_max_wait_ms=100,
+        )
+        try:
+            await self._consumer.start()
+            if self._group_id is None:
+                self._consumer.assign(await self._all_partitions())
+                await self._consumer.seek_to_beginning()
+            else:
+                self._consumer.subscribe(self._topics, listener=_Listener(self._on_revoked))
+        except KafkaError as error:
+            await self._close()
+            raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}: {error!r}") from error
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Delivery]:
+        """What has come, oldest first within each partition; empty after `timeout_s` seconds without anything."""
+        try:
+            batches = await self._started().getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
+        except KafkaError as error:
+            raise BusUnavailable(f"the bus could not be read: {error!r}") from error
+        return [
+            Delivery(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers))
+            for records in batches.values()
+            for r in records
+        ]
+
+    async def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Commits the next offset to read, for partitions still owned; those given up meanwhile are left to their
+        new owner. Raises BusUnavailable."""
+        owned = self.assigned()
+        offsets = {TopicPartition(*p): offset for p, offset in positions.items() if p in owned}
+        if not offsets:
+            return
+        try:
+            await self._started().commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            return  # a rebalance took the partitions: positions in the state keep the new owner exact
+        except KafkaError as error:
+            raise BusUnavailable(f"offsets could not be committed: {error!r}") from error
+
+    def seek(self, positions: Mapping[Partition, int]) -> None:
+        """Reads on from these offsets; only partitions assigned now."""
+        for partition, offset in positions.items():
+            self._started().seek(TopicPartition(*partition), offset)
+
+    def assigned(self) -> set[Partition]:
+        """The partitions this reader owns now."""
+        return {(tp.topic, tp.partition) for tp in self._started().assignment()}
+
+    async def beginning_offsets(self) -> dict[Partition, int]:
+        """The oldest offset still kept, for every partition of the topics."""
+        return await self._offsets(self._started().beginning_offsets)
+
+    async def end_offsets(self) -> dict[Partition, int]:
+        """The next offset to be written, as the broker says; the embedded broker understates it."""
+        return await self._offsets(self._started().end_offsets)
+
+    async def committed(self) -> dict[Partition, int | None]:
+        """What the group has committed, for every partition of the topics; None where nothing."""
+        consumer = self._started()
+        try:
+            found = {tp: await consumer.committed(tp) for tp in await self._all_partitions()}
+        except KafkaError as error:
+            raise BusUnavailable(f"committed offsets could not be read: {error!r}") from error
+        return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def _offsets(
+        self, ask: Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
+    ) -> dict[Partition, int]:
+        try:
+            found = await ask(await self._all_partitions())
+        except KafkaError as error:
+            raise BusUnavailable(f"offsets could not be read: {error!r}") from error
+        return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def _all_partitions(self) -> list[TopicPartition]:
+        consumer = self._started()
+        # An assigned reader has no subscription that would fetch its topics' metadata.
+        await consumer._client.set_topics(self._topics)  # noqa: SLF001
+        return [
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in sorted(consumer.partitions_for_topic(topic) or ())
+        ]
+
+    def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise BusUnavailable("the stream is not open")
+        return self._consumer
+
+    async def _close(self) -> None:
+        if self._consumer is not None:
+            with suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(self._consumer.stop(), _STOP_SECONDS)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is untyped
+    def __init__(self, on_revoked: RevokedCallback | None) -> None:
+        self._on_revoked = on_revoked
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        if self._on_revoked is not None and revoked:
+            await self._on_revoked({(tp.topic, tp.partition) for tp in revoked})
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Nothing to prepare: state is in the store."""

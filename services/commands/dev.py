@@ -1,0 +1,226 @@
+"""`kairos dev`: the whole product on one machine, on real servers that it starts, with a bank to serve.
+
+The roles are the same commands as in a distributed deployment, as child processes; only addresses differ.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.adapters.embedded_servers import EmbeddedServers, free_port
+from services.adapters.role_processes import RoleProcess
+from services.commands import topics
+from services.ports import ShellError
+from services.settings import Settings, read_settings
+
+NAME = "dev"
+HELP = "run everything embedded: servers, roles, a bank with customers, and the live terminal"
+EXAMPLE = "kairos dev --port 8000 --data ../shared/data/berka"
+
+READY_SECONDS = 90.0
+RUNS_KEPT = 3
+_STRATEGIES = Path("deploy/strategies")
+
+
+class RoleNotReady(ShellError):
+    """A role did not become ready in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A running embedded deployment: its settings, the environment its roles have, and where it keeps things."""
+
+    settings: Settings
+    environment: dict[str, str]
+    folder: Path
+    roles: tuple[RoleProcess, ...]
+    metrics_ports: dict[str, int]
+
+    @property
+    def api_url(self) -> str:
+        """Where the API answers."""
+        return f"http://127.0.0.1:{self.settings.port}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which bank, and how much of it."""
+    parser.add_argument("--port", type=int, default=8000, help="port of the API and the screens (default 8000)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the Berka data: replay that bank instead of the simulated one"
+    )
+    parser.add_argument("--customers", type=int, default=2000, help="customers of the simulated bank (default 2000)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the simulated bank (default 1)")
+    parser.add_argument("--day-seconds", type=float, default=60.0, help="seconds a simulated day takes (default 60)")
+    parser.add_argument("--rate", type=float, default=40.0, help="most customer visits per second (default 40)")
+    parser.add_argument("--seconds", type=float, help="stop by itself after so many seconds (default: at Ctrl-C)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs until Ctrl-C. Raises ShellError when something does not start."""
+    return asyncio.run(_run(args))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if args.seconds:
+        loop.call_later(args.seconds, stop.set)
+    strategy = _STRATEGIES / ("berka" if args.data else "demo_bank")
+    async with deployment(strategy, args.port) as running:
+        serve = _serve_replay if args.data else _serve_simulated_bank
+        await serve(args, running, stop)
+        print("stopping …", file=sys.stderr)
+    return 0
+
+
+@asynccontextmanager
+async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
+    """Servers, topics and roles, ready; all stopped on leaving, in reverse."""
+    folder = _new_run_folder(Path("var"))
+    async with AsyncExitStack() as stack:
+        _say("starting Valkey and the broker")
+        servers = await stack.enter_async_context(EmbeddedServers.start(folder / "servers"))
+        environment = _environment(servers, strategy, folder, port)
+        settings = read_settings({**_kairos_environment(), **environment})
+        await topics.create(settings)
+        ports = {role: free_port() for role in ("state-builder", "archiver", "learner")}
+        roles = []
+        for role in ("state-builder", "api", "archiver", "learner"):
+            own = {"KAIROS_METRICS_PORT": str(ports[role])} if role in ports else {}
+            process = RoleProcess(
+                arguments=[role], environment={**environment, **own}, log=folder / "logs" / f"{role}.log"
+            )
+            await process.start()
+            stack.push_async_callback(process.stop)
+            roles.append(process)
+        running = Deployment(
+            settings=settings, environment=environment, folder=folder, roles=tuple(roles), metrics_ports=ports
+        )
+        _say("starting the API, the state builder, the archiver and the learner")
+        await _until_ready(running)
+        yield running
+
+
+async def _serve_simulated_bank(args: argparse.Namespace, running: Deployment, stop: asyncio.Event) -> None:
+    from services.simulation.traffic import TrafficConfig, TrafficStats, run_demo_traffic
+    from services.terminal.live_view import show
+
+    config = TrafficConfig(
+        api_url=running.api_url,
+        bootstrap_servers=running.settings.kafka_bootstrap_servers,
+        strategy_path=running.settings.strategy_path,
+        customers=args.customers,
+        seed=args.seed,
+        day_seconds=args.day_seconds,
+        visits_per_second=args.rate,
+    )
+    stats = TrafficStats()
+    traffic = asyncio.create_task(run_demo_traffic(config, stats, stop), name="traffic")
+    view = asyncio.create_task(show(stats, running.api_url, running.metrics_ports, stop), name="terminal")
+    await _first_of(stop, traffic, view)
+
+
+async def _serve_replay(args: argparse.Namespace, running: Deployment, stop: asyncio.Event) -> None:
+    from services.commands.replay import replay_into
+
+    replay = asyncio.create_task(replay_into(running.settings, args.data), name="replay")
+    await _first_of(stop, replay)
+    if stop.is_set():
+        return
+    _say(f"the log is replayed; ask {running.api_url}/v1/customers/retail:1787 for a customer, Ctrl-C to stop")
+    await stop.wait()
+
+
+async def _first_of(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Waits until one is done or a stop is asked for, then ends the others and passes on a failure."""
+    stopping = asyncio.create_task(stop.wait())
+    done, pending = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    if stopping in done and pending:
+        await asyncio.wait(pending, timeout=5.0)
+    for task in pending:
+        task.cancel()
+    for task in pending:
+        with suppress(asyncio.CancelledError):
+            await task
+    for task in done - {stopping}:
+        task.result()
+
+
+async def _until_ready(running: Deployment) -> None:
+    deadline = asyncio.get_running_loop().time() + READY_SECONDS
+    while asyncio.get_running_loop().time() < deadline:
+        if await asyncio.to_thread(_is_ready, running.api_url):
+            _say(f"ready: {running.api_url}")
+            return
+        await asyncio.sleep(0.2)
+    tails = "\n".join(f"--- {role.name}\n{role.log_tail()}" for role in running.roles)
+    raise RoleNotReady(f"the API at {running.api_url} was not ready within {READY_SECONDS:g} s\n{tails}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2.0) as answer:  # noqa: S310 - our own loopback address
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: int) -> dict[str, str]:
+    return {
+        "KAIROS_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
+        "KAIROS_KAFKA_IDEMPOTENCE": "false",  # the embedded broker speaks too old a form of it
+        "KAIROS_KAFKA_SESSION_TIMEOUT_MS": "2000",  # its group join waits half of this
+        "KAIROS_KAFKA_PARTITIONS": "4",
+        "KAIROS_REDIS_URL": servers.redis_url,
+        "KAIROS_STRATEGY_PATH": str(strategy),
+        "KAIROS_MODEL_PATH": str(folder / "models"),
+        "KAIROS_ARCHIVE_PATH": str(folder / "archive"),
+        "KAIROS_ARCHIVE_FLUSH_SECONDS": "5",
+        "KAIROS_PORT": str(port),
+        "KAIROS_CLOCK": "events",
+        "KAIROS_LEARNER_MIN_ROWS": "3000",
+        "KAIROS_LEARNER_MIN_POSITIVES": "100",
+        "KAIROS_LEARNER_STEP_ROWS": "10000",
+        "KAIROS_LEARNER_POLL_SECONDS": "5",
+    }
+
+
+def _kairos_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("KAIROS_")}
+
+
+def _new_run_folder(root: Path) -> Path:
+    """A fresh folder for this run; the embedded servers forget, so an older run's archive would not fit. `var/latest`
+    points at it, and all but the newest few runs are removed."""
+    folder = root / f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+    folder.mkdir(parents=True)
+    latest = root / "latest"
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(folder.name)
+    for old in sorted(root.glob("run-*"))[:-RUNS_KEPT]:
+        _remove(old)
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
+    folder.rmdir()
+
+
+def _say(sentence: str) -> None:
+    print(f"kairos: {sentence}", file=sys.stderr, flush=True)
