@@ -1,0 +1,50 @@
+"""The words for the reason codes the engine itself gives."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from decision_engine.offers import LocalText
+from decision_engine.strategy import ConsentPurpose
+
+
+def _text(chinese: str, english: str) -> LocalText:
+    return MappingProxyType({"zh-CN": chinese, "en": english})
+
+
+ENGINE_TEXTS: Mapping[str, LocalText] = MappingProxyType(
+    {
+        "NOT_AVAILABLE": _text("该优惠当前不在有效期内", "The offer is not available at this time"),
+        "NO_CHANNEL": _text("客户不接受通过该渠道联系", "The customer does not accept contact through this channel"),
+        "NO_MARKETING": _text("客户不接受营销信息", "The customer does not accept marketing"),
+        "SUITABILITY_MISSING": _text("客户尚未完成风险测评", "The customer's risk tolerance has not been assessed"),
+        "SUITABILITY_STALE": _text("客户的风险测评已过期", "The customer's risk assessment has expired"),
+        "SUITABILITY_TOO_LOW": _text(
+            "产品风险高于客户的风险承受能力", "The product's risk exceeds the customer's tolerance"
+        ),
+        "DUPLICATE": _text("该优惠已在其他位置展示", "The offer is already shown in another place"),
+        "HOLDOUT": _text("客户在对照组中，不展示优惠", "The customer is in the control group and gets no offers"),
+        "RESERVED_MEANWHILE": _text(
+            "同一时刻的另一次决策已占用该名额", "Another decision took the last slot at the same moment"
+        ),
+        "LEDGER_UNAVAILABLE": _text("接触记录暂时不可用，无法确认频次", "Contacts cannot be checked at the moment"),
+    }
+)
+"""Reason code to text. `CONSENT_<PURPOSE>` comes from the purposes a strategy declares."""
+
+
+def consent_texts(purposes: Mapping[str, ConsentPurpose]) -> dict[str, LocalText]:
+    """The words for the lack of each declared consent, in every locale its own text has."""
+    return {
+        f"CONSENT_{name.upper()}": {locale: _refused(locale, text) for locale, text in purpose.text.items()}
+        for name, purpose in purposes.items()
+        if name != "marketing"
+    }
+
+
+def in_locales(text: LocalText, locales: tuple[str, ...]) -> LocalText:
+    """The text in every locale asked for, in English where there is no translation."""
+    return {locale: text.get(locale, text["en"]) for locale in locales}
+
+
+def _refused(locale: str, purpose: str) -> str:
+    return f"客户未授权：{purpose}" if locale.startswith("zh") else f"The customer has not consented to: {purpose}"

@@ -1,0 +1,149 @@
+"""From a document to a strategy: everything is read and checked, and all problems are reported at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from decision_engine.contact_ledger import Scope
+from decision_engine.errors import StrategyInvalid
+from decision_engine.identifiers import PlacementId, StrategyVersion, key32
+from decision_engine.offers import LocalText, Offer, Placement
+from decision_engine.strategy import ConsentPurpose, ContactLimit, Strategy
+from decision_engine.strategy_loading.catalogue import Surroundings, read_offers
+from decision_engine.strategy_loading.contact_limits import read_contact_policy
+from decision_engine.strategy_loading.declarations import Basics, read_declarations
+from decision_engine.strategy_loading.document import Node
+from decision_engine.strategy_loading.engine_texts import ENGINE_TEXTS, consent_texts, in_locales
+from decision_engine.strategy_loading.feature_declarations import EventFields
+from decision_engine.strategy_loading.gates import (
+    read_consents,
+    read_experiment,
+    read_exploration,
+    read_suitability,
+)
+from decision_engine.strategy_loading.hierarchy import Hierarchy, read_hierarchy
+from decision_engine.strategy_loading.placements import read_placements
+from decision_engine.strategy_loading.rules import Language, read_policies
+from decision_engine.strategy_loading.section import Problems, Section
+from decision_engine.strategy_loading.versioning import strategy_version
+
+
+def load_strategy(document: Node, event_fields: EventFields) -> Strategy:
+    """The strategy a document describes; `event_fields` are the event types features may be declared over.
+
+    Raises StrategyInvalid with every problem, in the order of files and lines.
+    """
+    problems = Problems()
+    root = Section(document, "", problems)
+    strategy = _read(root, event_fields)
+    root.finish()
+    if problems.found:
+        raise StrategyInvalid(sorted(problems.found, key=lambda p: (p.file, p.line, p.path, p.message)))
+    return replace(strategy, version=strategy_version(strategy))
+
+
+def _read(root: Section, event_fields: EventFields) -> Strategy:
+    basics = _basics(root)
+    customers = read_declarations(root, basics, event_fields)
+    consents = read_consents(root, basics.locales)
+    suitability = read_suitability(root, customers.vocabulary)
+    hierarchy = read_hierarchy(root, basics.locales)
+    placements = read_placements(root, basics.locales)
+    _check_channels(root, placements)
+    language = Language(vocabulary=customers.vocabulary, locales=basics.locales)
+    surroundings = Surroundings(
+        language=language,
+        hierarchy=hierarchy,
+        policies=read_policies(root, language, tuple(hierarchy.groups), hierarchy.issues),
+        placements=placements,
+        purposes=tuple(consents),
+        time_zone=basics.time_zone,
+        gated=suitability is not None,
+    )
+    offers = read_offers(root, surroundings)
+    contacts = read_contact_policy(root, basics.locales, _scopes(offers, hierarchy, placements))
+    return Strategy(
+        name=basics.name,
+        version=StrategyVersion(""),
+        time_zone=basics.time_zone,
+        currency=basics.currency,
+        locales=basics.locales,
+        declarations=customers.declarations,
+        dictionary=customers.dictionary,
+        offers=offers,
+        placements=placements,
+        consents={name: consents[name] for name in sorted(consents)},
+        suitability=suitability,
+        contact_limits=contacts.limits,
+        reservation_seconds=contacts.reservation_seconds,
+        exploration=read_exploration(root),
+        experiment=read_experiment(root, basics.name),
+        models=tuple(sorted({offer.model for offer in offers})),
+        required_models=frozenset(name for name, required in hierarchy.models.items() if required),
+        texts=_texts(basics.locales, consents, offers, contacts.limits),
+    )
+
+
+def _scopes(
+    offers: Sequence[Offer], hierarchy: Hierarchy, placements: Mapping[PlacementId, Placement]
+) -> dict[Scope, Sequence[str]]:
+    """What a contact limit may be narrowed to, by scope."""
+    return {
+        Scope.OFFER: [offer.name for offer in offers],
+        Scope.GROUP: tuple(hierarchy.groups),
+        Scope.ISSUE: hierarchy.issues,
+        Scope.CHANNEL: sorted({placement.channel for placement in placements.values()}),
+    }
+
+
+def _basics(root: Section) -> Basics:
+    name = root.name("name")
+    time_zone = root.text("time_zone")
+    if time_zone and not _is_time_zone(time_zone):
+        root.problem(f"{time_zone!r} is no time zone; write one such as Asia/Shanghai", "time_zone")
+        time_zone = ""
+    currency = root.text("currency")
+    if currency and not (len(currency) == 3 and currency.isascii() and currency.isalpha() and currency.isupper()):
+        root.problem(f"{currency!r} is no currency; write its three letters, such as CNY", "currency")
+    locales = root.texts("locales")
+    if not locales and root.require("locales") is not None:
+        root.problem("needs at least one locale", "locales")
+    return Basics(name, time_zone or "UTC", currency, tuple(dict.fromkeys(locales)))
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _check_channels(root: Section, placements: Mapping[PlacementId, Placement]) -> None:
+    """Different channels whose 32-bit keys in the contact ledger are the same cannot be told apart."""
+    first: dict[int, str] = {}
+    for channel in sorted({placement.channel for placement in placements.values()}):
+        other = first.setdefault(key32(channel), channel)
+        if other != channel:
+            root.problem(f"channel {channel} has the same key as {other} in the contact ledger", "placements")
+
+
+def _texts(
+    locales: tuple[str, ...],
+    consents: Mapping[str, ConsentPurpose],
+    offers: Sequence[Offer],
+    limits: Sequence[ContactLimit],
+) -> dict[str, LocalText]:
+    """Reason code to its words. A code that several rules share has the words of the first by name; each rule keeps
+    its own."""
+    texts: dict[str, LocalText] = {code: in_locales(text, locales) for code, text in ENGINE_TEXTS.items()}
+    texts |= consent_texts(consents)
+    own: dict[str, LocalText] = {}
+    for offer in offers:
+        for rule in (*offer.eligibility, *offer.applicability, *offer.suitability):
+            own.setdefault(rule.code, rule.text)
+        for reason in offer.reasons:
+            own.setdefault(reason.code, reason.text)
+    for limit in limits:
+        own.setdefault(limit.code, limit.text)
+    return texts | own

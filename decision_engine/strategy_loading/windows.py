@@ -1,0 +1,87 @@
+"""Windows as a strategy writes them: `7d`, `24h`, pairs of them, and the windows of contact limits."""
+
+import re
+from typing import TypeVar
+
+from decision_engine.features.definitions import Window
+from decision_engine.strategy import ContactWindow
+from decision_engine.strategy_loading.document import ListNode, Node, ScalarNode
+from decision_engine.strategy_loading.section import Section
+
+_FEATURE_WINDOW = re.compile(r"([1-9][0-9]{0,4})([hd])")
+_CONTACT_WINDOW = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+_Windows = TypeVar("_Windows", Window, tuple[Window, Window])
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST_CONTACT_WINDOW = 400 * 86_400
+"""A little over a year: what the contact ledger is kept for at the most."""
+
+
+def feature_windows(section: Section) -> tuple[Window, ...]:
+    """The windows of any feature but a ratio."""
+    windows = [_window(section, item) for item in _items(section)]
+    return _distinct(section, tuple(window for window in windows if window is not None))
+
+
+def feature_window_pairs(section: Section) -> tuple[tuple[Window, Window], ...]:
+    """The windows of a ratio: each a short one and a longer one of the same unit."""
+    pairs: list[tuple[Window, Window]] = []
+    for item in _items(section):
+        both = [_window(section, window) for window in item.items] if isinstance(item, ListNode) else []
+        if len(both) != 2:
+            section.problems.add(item, section.path_of("windows"), "a ratio takes pairs of windows, such as [7d, 90d]")
+            continue
+        short, long = both
+        if short is None or long is None:
+            continue
+        if short.unit != long.unit or short.length >= long.length:
+            message = f"the first window must be the shorter one, both in the same unit: not {short}, {long}"
+            section.problems.add(item, section.path_of("windows"), message)
+            continue
+        pairs.append((short, long))
+    return _distinct(section, tuple(pairs))
+
+
+def contact_window(section: Section) -> ContactWindow:
+    """`7d` rolling, or `{calendar: day}`."""
+    node = section.require("window")
+    if node is None:
+        return ContactWindow(calendar="day")
+    if not isinstance(node, ScalarNode):
+        calendar = Section(node, section.path_of("window"), section.problems)
+        unit = calendar.choice("calendar", ("day", "week", "month"))
+        calendar.finish()
+        return ContactWindow(calendar=unit)
+    match = _CONTACT_WINDOW.fullmatch(str(node.value))
+    if match is None:
+        section.problem(f"{node.value!r} is no window; write 90s, 30m, 24h, 7d or {{calendar: day}}", "window")
+        return ContactWindow(calendar="day")
+    seconds = int(match.group(1)) * _SECONDS[match.group(2)]
+    if seconds > _LONGEST_CONTACT_WINDOW:
+        section.problem(f"{node.value} is longer than the 400 days contacts are kept", "window")
+    return ContactWindow(rolling_seconds=seconds)
+
+
+def _items(section: Section) -> tuple[Node, ...]:
+    node = section.get("windows")
+    if node is None:
+        return ()
+    if isinstance(node, ListNode) and node.items:
+        return node.items
+    section.problem("must be a list, such as [7d, 30d]; without it a feature spans the whole life", "windows")
+    return ()
+
+
+def _window(section: Section, node: Node) -> Window | None:
+    text = str(node.value) if isinstance(node, ScalarNode) else ""
+    match = _FEATURE_WINDOW.fullmatch(text)
+    if match is None:
+        written = f"{text!r}" if text else "a list or mapping"
+        section.problems.add(node, section.path_of("windows"), f"{written} is no window; write hours or days: 24h, 7d")
+        return None
+    return Window(match.group(2), int(match.group(1)))
+
+
+def _distinct(section: Section, windows: tuple[_Windows, ...]) -> tuple[_Windows, ...]:
+    if len(set(windows)) < len(windows):
+        section.problem("a window stands here twice", "windows")
+    return tuple(dict.fromkeys(windows))

@@ -1,0 +1,178 @@
+"""The world the HTTP benchmark runs in: a strategy, a model and customers, given alike to product and baseline.
+
+60 customer attributes, 50 offers of six conditions each that every customer passes, one model of 200 trees over the
+attributes and two offer columns; what is measured is work, so the numbers themselves mean nothing.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import yaml
+from decision_engine.features.compiled import CompiledFeatures
+from decision_engine.features.fold import fold
+
+from decision_engine.features.update import PositionedUpdate
+from decision_engine.features.updates import update_from_event
+from decision_engine.identifiers import CustomerId
+from decision_engine.propensity import Column, ColumnSource, FeatureSchema
+from event_schemas.codec import decode
+from models.calibration import IdentityCalibration
+from models.gbdt_scorer import CALIBRATION_FILE, MODEL_FILE
+from models.manifest import Manifest
+from models.registry import ModelRegistry
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_keys import RedisKeys
+
+ATTRIBUTES = tuple(f"a{i}" for i in range(60))
+OFFERS = 50
+CONDITIONS = 6
+PLACEMENT = "home_banner"
+MODEL = "bench"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where the parts of the world lie."""
+
+    strategy: Path
+    model_root: Path
+    model_file: Path
+    customers: int
+
+
+def build_world(folder: Path, *, trees: int, customers: int) -> World:
+    """Writes strategy and model into `folder`."""
+    strategy = folder / "strategy.yaml"
+    strategy.write_text(yaml.safe_dump(_strategy(), allow_unicode=True, sort_keys=False))
+    booster = _booster(trees)
+    model_file = folder / "baseline-model.txt"
+    booster.save_model(str(model_file))
+    _register(folder / "models", booster)
+    return World(strategy, folder / "models", model_file, customers)
+
+
+def candidate_rows() -> list[list[float]]:
+    """The two offer columns of every offer, as the baseline holds them."""
+    return [[float(_value(i)), _base_rate(i)] for i in range(OFFERS)]
+
+
+def offer_names() -> list[str]:
+    """The offers' names, in the order of `candidate_rows`."""
+    return [f"offer_{i:02d}" for i in range(OFFERS)]
+
+
+async def fill_store(redis_url: str, features: CompiledFeatures, world: World, namespace: str = "kairos") -> None:
+    """Writes every customer twice: as the product's state, and as the hash the baseline reads."""
+    keys = RedisKeys(namespace=namespace, layout=features.layout)
+    async with RedisClient.open(redis_url) as client:
+        for number, values in _customers(world.customers):
+            customer = CustomerId(f"retail:{number}")
+            state = fold(features, None, [_profile_update(customer, values)]).value
+            fields = [x for name, value in values.items() for x in (name, str(value))]
+            await client.execute_many(
+                [("SET", keys.state(customer), state), ("HSET", f"features:{customer}", *fields)], timeout_s=5.0
+            )
+
+
+def _customers(count: int) -> Iterator[tuple[int, dict[str, int]]]:
+    draw = np.random.default_rng(7)
+    for number in range(1, count + 1):
+        yield number, dict(zip(ATTRIBUTES, draw.integers(1, 1000, len(ATTRIBUTES)).tolist(), strict=True))
+
+
+def _profile_update(customer: str, values: dict[str, int]) -> PositionedUpdate:
+    event = {
+        "specversion": "1.0",
+        "id": f"profile-{customer}",
+        "type": "bank.profile.updated",
+        "source": "bench",
+        "subject": customer,
+        "time": datetime.now(UTC).isoformat(),
+        "datacontenttype": "application/json",
+        "dataschema": "https://kairos.example/schemas/bank.profile.updated/1",
+        "data": {"attributes": values},
+    }
+    return PositionedUpdate(2, 0, update_from_event(decode(json.dumps(event).encode())))
+
+
+def _value(i: int) -> int:
+    return 1000 + 137 * i
+
+
+def _base_rate(i: int) -> float:
+    return round(0.01 + 0.001 * i, 4)
+
+
+def _strategy() -> dict[str, object]:
+    both = {"zh-CN": "文字", "en": "text"}
+    content = {locale: {"title": text, "body": text} for locale, text in both.items()}
+    return {
+        "name": "bench",
+        "time_zone": "Asia/Shanghai",
+        "currency": "CNY",
+        "locales": ["zh-CN", "en"],
+        "consents": [{"name": "marketing", "default": "granted", "text": both}],
+        "profile": [{"name": n, "type": "int", "theme": "basic", "description": both} for n in ATTRIBUTES],
+        "models": [{"name": MODEL, "required": True}],
+        "issues": [{"name": "acquire", "title": both}],
+        "groups": [{"name": "all", "issue": "acquire", "model": MODEL, "title": both}],
+        "offers": [
+            {
+                "name": name,
+                "group": "all",
+                "title": both,
+                "value": _value(i),
+                "base_rate": _base_rate(i),
+                "eligibility": [
+                    {"id": f"{name}_{c}", "when": f"a{(i + 7 * c) % 60} >= {-i}", "code": f"RULE_{c}", "text": both}
+                    for c in range(CONDITIONS)
+                ],
+                "reasons": [{"code": "FITS", "when": "a1 > 500", "text": both}],
+                "treatments": [{"name": "t", "channel": "mobile", "placements": [PLACEMENT], "content": content}],
+            }
+            for i, name in enumerate(offer_names())
+        ],
+        "placements": [
+            {
+                "id": PLACEMENT,
+                "channel": "mobile",
+                "max_count": 3,
+                "fallback": {"treatment": "generic.mobile.banner", "content": content},
+            }
+        ],
+        "contact_policy": {
+            "reservation_seconds": 2,
+            "limits": [
+                {"id": "offer_a_day", "scope": "offer", "limit": 50, "window": "1d", "code": "CAP_OFFER", "text": both},
+                {"id": "all_a_day", "scope": "all", "limit": 200, "window": "1d", "code": "CAP_ALL", "text": both},
+            ],
+        },
+    }
+
+
+def _booster(trees: int) -> lightgbm.Booster:
+    draw = np.random.default_rng(3)
+    rows = draw.uniform(1, 1000, (20_000, len(ATTRIBUTES) + 2))
+    rows[:, -1] /= 10_000
+    logit = (rows[:, 0] + rows[:, 7] - rows[:, 13]) / 400 + rows[:, -2] / 2000 - 3
+    labels = draw.random(len(rows)) < 1 / (1 + np.exp(-logit))
+    parameters = {"objective": "binary", "num_leaves": 31, "verbosity": -1, "num_threads": 2, "seed": 1}
+    return lightgbm.train(parameters, lightgbm.Dataset(rows, labels), num_boost_round=trees)
+
+
+def _register(root: Path, booster: lightgbm.Booster) -> None:
+    columns = [Column(name=n, source=ColumnSource.ATTRIBUTE) for n in ATTRIBUTES]
+    columns += [Column(name=n, source=ColumnSource.OFFER) for n in ("value", "base_rate")]
+    manifest = Manifest(
+        name=MODEL, version="", kind="gbdt", schema=FeatureSchema(tuple(columns)), files={}, created_at=""
+    )
+    files = {
+        MODEL_FILE: booster.model_to_string().encode(),
+        CALIBRATION_FILE: json.dumps(IdentityCalibration().as_mapping()).encode(),
+    }
+    ModelRegistry(root).save(manifest, files, datetime.now(UTC))
