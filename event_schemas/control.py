@@ -1,0 +1,121 @@
+"""The life cycle of nodes, models and strategies: `nbo.control.*`. The subject names the thing, not a customer."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from event_schemas.envelope import DottedName, Envelope, Finite, Identifier, LongText, Moment, OwnData, ShortText, Slug
+
+Actor = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Node(OwnData):
+    """A process that came up, and with what."""
+
+    node: Identifier
+    role: Slug
+    strategy_version: Identifier | None = None
+    models: dict[Identifier, Identifier] = Field(default_factory=dict)
+
+
+class Promotion(OwnData):
+    """A model version that is to serve from now on."""
+
+    name: DottedName
+    version: Identifier
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
+    checksum: Identifier
+    schema_hash: Identifier
+    metrics: dict[Identifier, Finite] = Field(default_factory=dict)
+    actor: Actor | None = None
+
+
+class Retirement(OwnData):
+    """A model version that is to serve no longer; without a version, whichever serves under the name."""
+
+    name: DottedName
+    version: Identifier | None = None
+    actor: Actor | None = None
+    comment: LongText | None = None
+
+
+class StrategyAct(OwnData):
+    """Somebody did something to a strategy version. `previous_hash` chains the acts."""
+
+    name: Slug
+    version: Identifier
+    actor: Actor
+    comment: LongText | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The share of customers it is active for; None is all."""
+    effective_at: Moment | None = None
+    previous_version: Identifier | None = None
+    previous_hash: ShortText | None = None
+    files: dict[ShortText, Annotated[str, Field(max_length=500_000)]] | None = None
+    """File name to text, with a submission."""
+
+
+class KillSwitch(OwnData):
+    """Something is stopped, or released again, at once."""
+
+    kind: Literal["offer", "group", "model", "strategy", "channel"]
+    name: Identifier
+    engaged: bool
+    actor: Actor
+    comment: LongText | None = None
+
+
+class NodeStarted(Envelope):
+    """A process has started."""
+
+    type: Literal["nbo.control.node.started"] = "nbo.control.node.started"
+    data: Node
+
+
+class ModelPromoted(Envelope):
+    """A model version was put in service."""
+
+    type: Literal["nbo.control.model.promoted"] = "nbo.control.model.promoted"
+    data: Promotion
+
+
+class ModelRetired(Envelope):
+    """A model version was taken out of service."""
+
+    type: Literal["nbo.control.model.retired"] = "nbo.control.model.retired"
+    data: Retirement
+
+
+class StrategySubmitted(Envelope):
+    """A draft was handed in for approval."""
+
+    type: Literal["nbo.control.strategy.submitted"] = "nbo.control.strategy.submitted"
+    data: StrategyAct
+
+
+class StrategyApproved(Envelope):
+    """A second person approved a submission."""
+
+    type: Literal["nbo.control.strategy.approved"] = "nbo.control.strategy.approved"
+    data: StrategyAct
+
+
+class StrategyActivated(Envelope):
+    """An approved version decides from now on."""
+
+    type: Literal["nbo.control.strategy.activated"] = "nbo.control.strategy.activated"
+    data: StrategyAct
+
+
+class StrategyRolledBack(Envelope):
+    """The version before decides again."""
+
+    type: Literal["nbo.control.strategy.rolled_back"] = "nbo.control.strategy.rolled_back"
+    data: StrategyAct
+
+
+class KillSwitchSet(Envelope):
+    """A kill switch was engaged or released."""
+
+    type: Literal["nbo.control.kill_switch.set"] = "nbo.control.kill_switch.set"
+    data: KillSwitch
