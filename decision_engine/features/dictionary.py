@@ -18,7 +18,7 @@ BUILTINS: tuple[AttributeInfo, ...] = (
     AttributeInfo(
         name=PRODUCT_COUNT,
         type=AttributeType.INT,
-        theme="cross-sell holdings",
+        theme="cross_sell_holdings",
         description={"zh-CN": "持有产品数", "en": "Products held"},
         source="bank.product.opened",
         default=None,
