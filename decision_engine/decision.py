@@ -29,7 +29,7 @@ class DecisionRequest:
     """The facts of one question, stamped with its id and moment by the caller.
 
     `now_ms` is epoch milliseconds. `context` holds the declared context attributes. `degraded_causes` are
-    what already went wrong before deciding (`state_timeout`, `ledger_unavailable`, …).
+    what already went wrong before deciding (`state_unavailable`, `ledger_unavailable`, …).
     """
 
     decision_id: DecisionId
@@ -49,7 +49,9 @@ class Candidate:
 
     For the rejected `stage`, `rule` and `code` say why; for the scored the factors of
     `priority = propensity x (1 + context_weight/100) x value x (1 + lever/100) - resource_cost`.
-    `selection_probability` is the chance that exploration gave this candidate this position.
+    `selection_probability` is the chance, before the draw, that an offered candidate stands where it stands in its
+    placement's order, and that any other candidate stands in one of the places asked for; always given what earlier
+    placements of the same request took.
     """
 
     placement: PlacementId
@@ -92,7 +94,13 @@ class PlacementAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The whole outcome of one request; with the request and snapshot it can be computed again, byte for byte."""
+    """The whole outcome of one request; with the request, the ledger records and the models it can be computed
+    again, byte for byte.
+
+    `attributes`, `holdings`, `consents`, `known` and `newest_event_ms` are the snapshot it was made on, the attributes
+    cut down to those that anything in the strategy or a model could read. `taken` is the ledger's answer: per
+    position the alternative it reserved.
+    """
 
     decision_id: DecisionId
     customer_id: CustomerId
@@ -106,3 +114,8 @@ class Decision:
     attributes: Mapping[str, Value]
     candidates: tuple[Candidate, ...]
     placements: tuple[PlacementAnswer, ...]
+    holdings: tuple[str, ...] = ()
+    consents: Mapping[str, bool] = field(default_factory=dict)
+    known: bool = True
+    newest_event_ms: int | None = None
+    taken: tuple[int | None, ...] = ()

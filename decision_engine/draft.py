@@ -1,0 +1,34 @@
+"""A draft: a decision made but not yet reserved, with all that is needed to settle it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from decision_engine.arbitration import Ranking
+from decision_engine.contact_ledger import ReservationRequest
+from decision_engine.customer import CustomerSnapshot
+from decision_engine.decision import DecisionRequest
+from decision_engine.experiment import Arm
+from decision_engine.features.definitions import Value
+from decision_engine.rejections import Falls, Mask
+from decision_engine.scoring import Scores
+from decision_engine.slate import PlacementSlate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What was decided. `reservation` is for the ledger: its answer, the alternative taken for each position, is
+    what `settle` needs. Per offer of the strategy: `truth` of all conditions, `falls` the rejection of each offer,
+    `held_out` those that the experiment withholds."""
+
+    request: DecisionRequest
+    snapshot: CustomerSnapshot
+    personalised: bool
+    arm: Arm
+    truth: Mask
+    falls: Falls
+    scores: Scores
+    ranking: Ranking
+    held_out: Mask
+    slate: tuple[PlacementSlate, ...]
+    attributes: Mapping[str, Value]
+    reservation: ReservationRequest

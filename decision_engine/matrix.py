@@ -1,0 +1,107 @@
+"""One matrix per model: its rows are the offers to score, its columns what the model was fitted on.
+
+What offers contribute is laid out once a strategy; a decision copies the rows it needs and fills in what is the
+same for all of them, computed once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import nan
+
+import numpy as np
+
+from decision_engine.decision import DecisionRequest
+from decision_engine.features.definitions import Value
+from decision_engine.offers import Offer
+from decision_engine.propensity import Column, ColumnSource, FeatureSchema, Matrix
+from decision_engine.rejections import Indexes
+
+Codes = Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedColumn:
+    """A column with the same value in all rows: where it stands, where the value is found, how text is coded."""
+
+    place: int
+    source: ColumnSource
+    name: str
+    codes: Codes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixPlan:
+    """The columns of one model over one strategy's offers; `template` has NaN in the shared columns, `attributes`
+    names the customer attributes among them."""
+
+    schema: FeatureSchema
+    template: Matrix
+    shared: tuple[SharedColumn, ...]
+    shared_places: Indexes
+    attributes: tuple[str, ...]
+
+
+def plan_matrix(schema: FeatureSchema, offers: Sequence[Offer]) -> MatrixPlan:
+    """Fills in what the offers contribute."""
+    template = np.full((len(offers), len(schema.columns)), nan)
+    shared = []
+    for place, column in enumerate(schema.columns):
+        codes = _codes_of(column)
+        if column.source is ColumnSource.OFFER:
+            template[:, place] = [encode(_offer_fact(offer, column.name), codes) for offer in offers]
+        else:
+            shared.append(SharedColumn(place, column.source, column.name, codes))
+    places = np.array([column.place for column in shared], np.intp)
+    attributes = tuple(column.name for column in shared if column.source is ColumnSource.ATTRIBUTE)
+    return MatrixPlan(
+        schema=schema, template=template, shared=tuple(shared), shared_places=places, attributes=attributes
+    )
+
+
+def fill_matrix(
+    plan: MatrixPlan, rows: Indexes, attributes: Mapping[str, Value], context: Mapping[str, Value]
+) -> Matrix:
+    """The rows of the given offers; a missing value is NaN."""
+    matrix = plan.template[rows]
+    if plan.shared:
+        values = [
+            encode((attributes if c.source is ColumnSource.ATTRIBUTE else context).get(c.name), c.codes)
+            for c in plan.shared
+        ]
+        matrix[:, plan.shared_places] = values
+    return matrix
+
+
+def context_facts(request: DecisionRequest, local: datetime) -> dict[str, Value]:
+    """What context columns can read: the declared context, the channel, the bank's hour and weekday (Monday 0)."""
+    return dict(request.context) | {"channel": request.channel, "hour": local.hour, "weekday": local.weekday()}
+
+
+def encode(value: Value | None, codes: Codes) -> float:
+    """A value as a number: categories by their place, truth as 0 or 1; missing, unseen and uncoded text as NaN."""
+    if value is None:
+        return nan
+    if codes is not None:
+        return codes.get(value, nan) if isinstance(value, str) else nan
+    try:
+        return nan if isinstance(value, str) else float(value)
+    except OverflowError:  # an integer of any size may stand in a request's context
+        return nan
+
+
+def _codes_of(column: Column) -> Codes:
+    if column.categories is None:
+        return None
+    return {category: float(code) for code, category in enumerate(column.categories)}
+
+
+def _offer_fact(offer: Offer, name: str) -> Value | None:
+    facts: dict[str, Value] = {
+        "offer": offer.name,
+        "group": offer.group,
+        "issue": offer.issue,
+        "base_rate": offer.base_rate,
+        "value": offer.value,
+    }
+    return facts[name] if name in facts else (offer.attributes or {}).get(name)

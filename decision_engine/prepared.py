@@ -1,0 +1,99 @@
+"""A strategy made ready to decide: conditions compiled, offers lined up, whatever no request changes computed once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from decision_engine.arbitration import ArbitrationPlan, plan_arbitration
+from decision_engine.availability import AvailabilityPlan, plan_availability
+from decision_engine.candidates import PlacementPlan, plan_placement
+from decision_engine.condition_bits import ConditionBits, compile_conditions
+from decision_engine.consent import ConsentPlan, plan_consent
+from decision_engine.contact_policy import ContactPlan, plan_contacts
+from decision_engine.engagement_policy import EngagementPlan, plan_engagement
+from decision_engine.experiment import Shares, plan_experiment
+from decision_engine.identifiers import PlacementId
+from decision_engine.offers import Offer
+from decision_engine.reasons import ReasonPlan, plan_reasons
+from decision_engine.rejected_candidates import RejectedCandidates, RejectionTable
+from decision_engine.rejections import ENGINE_REJECTIONS, Mask
+from decision_engine.scoring import ScoringPlan, plan_scoring
+from decision_engine.strategy import Strategy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedStrategy:
+    """One plan for each stage, over the same numbering of the offers (by name).
+
+    `entrants` are the offers exploration may move, `nothing` no offers at all. `gate_attributes` are the customer
+    attributes that can keep an offer from being made, `attributes` all that any rule, reason or weight can read; both
+    sorted.
+    """
+
+    strategy: Strategy
+    zone: ZoneInfo
+    offers: tuple[Offer, ...]
+    conditions: ConditionBits
+    placements: Mapping[PlacementId, PlacementPlan]
+    availability: AvailabilityPlan
+    consent: ConsentPlan
+    engagement: EngagementPlan
+    contacts: ContactPlan
+    scoring: ScoringPlan
+    arbitration: ArbitrationPlan
+    entrants: Mask
+    nothing: Mask
+    arms: Shares
+    reasons: ReasonPlan
+    rejected: Mapping[PlacementId, RejectedCandidates]
+    gate_attributes: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+
+def prepare(strategy: Strategy) -> PreparedStrategy:
+    """Compiles a checked strategy. Raises ConditionError or StrategyInvalid for one that was not checked."""
+    offers = tuple(sorted(strategy.offers, key=lambda offer: offer.name))
+    zone = ZoneInfo(strategy.time_zone)
+    conditions = compile_conditions(strategy)
+    placements = {place.id: plan_placement(place, offers) for place in strategy.placements.values()}
+    consent, consent_rejections = plan_consent(offers, strategy.consents, len(ENGINE_REJECTIONS))
+    fixed = ENGINE_REJECTIONS + consent_rejections
+    contacts, contact_rejections = plan_contacts(offers, strategy.contact_limits, zone, len(fixed))
+    fixed += contact_rejections
+    engagement = plan_engagement(offers, conditions, len(fixed))
+    rejections = RejectionTable(fixed=fixed, rules=engagement.rules, columns=engagement.columns)
+    arbitration = plan_arbitration(offers, conditions)
+    gates = _gate_attributes(strategy, conditions)
+    return PreparedStrategy(
+        strategy=strategy,
+        zone=zone,
+        offers=offers,
+        conditions=conditions,
+        placements=placements,
+        availability=plan_availability(offers),
+        consent=consent,
+        engagement=engagement,
+        contacts=contacts,
+        scoring=plan_scoring(offers, strategy.required_models),
+        arbitration=arbitration,
+        entrants=contacts.marketing & ~arbitration.mandatory,
+        nothing=np.zeros(len(offers), np.bool_),
+        arms=plan_experiment(strategy.experiment),
+        reasons=plan_reasons(offers, conditions, strategy.locales[0]),
+        rejected={id_: RejectedCandidates(plan, offers, rejections) for id_, plan in placements.items()},
+        gate_attributes=tuple(sorted(gates)),
+        attributes=tuple(sorted(gates.union(*conditions.attributes))),
+    )
+
+
+def _gate_attributes(strategy: Strategy, conditions: ConditionBits) -> set[str]:
+    gate = strategy.suitability
+    names = {gate.level_attribute, gate.assessed_attribute} if gate is not None else set()
+    return names.union(*(conditions.attributes[conditions.places[text]] for text in _gate_texts(strategy.offers)))
+
+
+def _gate_texts(offers: Iterable[Offer]) -> Iterable[str]:
+    return (rule.when for offer in offers for rule in chain(offer.eligibility, offer.applicability, offer.suitability))

@@ -1,0 +1,77 @@
+"""The records of rejected candidates: the same candidate rejected by the same rule is the same value, made once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from decision_engine.candidates import PlacementPlan
+from decision_engine.decision import Candidate
+from decision_engine.offers import Offer
+from decision_engine.outcomes import Fate
+from decision_engine.rejections import PASSED, Falls, Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectionTable:
+    """What each rejection number means: the `fixed` ones for all, then one number a column of an offer's rules."""
+
+    fixed: tuple[Rejection, ...]
+    rules: tuple[tuple[Rejection | None, ...], ...]
+    columns: int
+
+    def __len__(self) -> int:
+        return len(self.fixed) + self.columns
+
+    def __getitem__(self, key: tuple[int, int]) -> Rejection:
+        """The rejection behind an offer and a number."""
+        offer, number = key
+        if number < len(self.fixed):
+            return self.fixed[number]
+        rejection = self.rules[offer][number - len(self.fixed)]
+        if rejection is None:
+            raise KeyError(f"rejection {number} of offer {offer} is the risk match, which has numbers of its own")
+        return rejection
+
+
+class RejectedCandidates:
+    """One placement's rejected candidates by candidate and rejection number; a memory, filled on first use.
+
+    A decision rejects thousands of candidates for a handful of reasons; making each value anew would cost more
+    than all the rest of the decision.
+    """
+
+    def __init__(self, plan: PlacementPlan, offers: Sequence[Offer], rejections: RejectionTable) -> None:
+        self._plan = plan
+        self._offers = offers
+        self._rejections = rejections
+        # One column more than there are numbers: PASSED (-1) finds it, and it stays empty.
+        self._width = len(rejections) + 1
+        self._made = np.full(len(plan.treatments) * self._width, None, np.object_)
+        self._is_made = np.zeros(len(self._made), np.bool_)
+        self._is_made[self._width - 1 :: self._width] = True
+        self._row_starts = np.arange(len(plan.treatments)) * self._width
+
+    def among(self, falls: Falls) -> tuple[list[Candidate], list[int]]:
+        """A list with the record of every rejected candidate at its place, and the places of those that passed,
+        which are left for the caller to fill."""
+        numbers = falls[self._plan.offer_of]
+        cells = self._row_starts + numbers % self._width
+        for place in np.flatnonzero(~self._is_made[cells]).tolist():
+            self._make(place, int(numbers[place]), int(cells[place]))
+        found: list[Candidate] = self._made[cells].tolist()
+        return found, np.flatnonzero(numbers == PASSED).tolist()
+
+    def _make(self, place: int, number: int, cell: int) -> None:
+        offer = int(self._plan.offer_of[place])
+        rejection = self._rejections[offer, number]
+        self._made[cell] = Candidate(
+            placement=self._plan.placement.id,
+            offer=self._offers[offer].name,
+            treatment=self._plan.treatments[place].name,
+            fate=Fate.REJECTED,
+            stage=rejection.stage,
+            rule=rejection.rule,
+            code=rejection.code,
+        )
+        self._is_made[cell] = True

@@ -1,0 +1,53 @@
+"""Why a candidate left the pipeline, as small numbers while deciding and as values in the record."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decision_engine.outcomes import Stage
+
+Falls = NDArray[np.int16]
+"""Per offer the number of its rejection, or `PASSED`."""
+Mask = NDArray[np.bool_]
+Indexes = NDArray[np.intp]
+PASSED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The stage, the rule in it, and the reason code people get."""
+
+    stage: Stage
+    rule: str
+    code: str
+
+
+class EngineRejection(IntEnum):
+    """The rejections the engine itself gives; numbers of a strategy's own follow these."""
+
+    NOT_AVAILABLE = 0
+    SUITABILITY_MISSING = 1
+    SUITABILITY_STALE = 2
+    SUITABILITY_TOO_LOW = 3
+    LEDGER_UNAVAILABLE = 4
+
+
+ENGINE_REJECTIONS: tuple[Rejection, ...] = (
+    Rejection(Stage.AVAILABILITY, "availability.dates", "NOT_AVAILABLE"),
+    Rejection(Stage.SUITABILITY, "suitability.missing", "SUITABILITY_MISSING"),
+    Rejection(Stage.SUITABILITY, "suitability.stale", "SUITABILITY_STALE"),
+    Rejection(Stage.SUITABILITY, "suitability.too_low", "SUITABILITY_TOO_LOW"),
+    Rejection(Stage.CONTACT_POLICY, "contact_policy.ledger_unavailable", "LEDGER_UNAVAILABLE"),
+)
+"""In the order of `EngineRejection`."""
+
+HOLDOUT = Rejection(Stage.EXPERIMENT, "experiment.holdout", "HOLDOUT")
+DUPLICATE = Rejection(Stage.SLATE, "slate.duplicate", "DUPLICATE")
+RESERVED_MEANWHILE = Rejection(Stage.CONTACT_POLICY, "contact_policy.reserved_meanwhile", "RESERVED_MEANWHILE")
+
+
+def combine(earlier: Falls, later: Falls) -> Falls:
+    """The rejections of two stages in a row: the earlier one counts."""
+    return np.where(earlier == PASSED, later, earlier)
