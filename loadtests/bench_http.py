@@ -22,9 +22,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.bench_world import ATTRIBUTES, PLACEMENT, World, build_world, candidate_rows, fill_store, offer_names
+from loadtests.bench_world import (
+    ATTRIBUTES,
+    PLACEMENT,
+    World,
+    build_world,
+    candidate_rows,
+    fill_store,
+    offer_names,
+    promote_model,
+)
 from services.adapters.embedded_servers import EmbeddedServers, free_port
-from services.bootstrap import load_strategy
+from services.bootstrap import load_strategy, open_publisher
 from services.commands import topics
 from services.settings import read_settings
 
@@ -75,6 +84,8 @@ async def measure(*, seconds: float, rounds: int, trees: int = 200) -> list[dict
             settings = read_settings(environment)
             await topics.create(settings)
             await fill_store(servers.redis_url, load_strategy(settings).features, world)
+            async with open_publisher(settings) as publisher:
+                await promote_model(publisher, world)
             with _product(environment) as product, _baseline(servers, world) as baseline:
                 return [row for c in CONNECTIONS for row in _rounds((product, baseline), c, seconds, rounds)]
 
@@ -170,7 +181,11 @@ def _baseline(servers: EmbeddedServers, world: World) -> Iterator[Server]:
 def _process(command: list[str], environment: dict[str, str], health: str) -> Iterator[int]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, env={**os.environ, **environment}, stdout=log, stderr=log, preexec_fn=lambda: _pin(_cpus()[0])
+            command,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: _pin(_cpus()[0]),  # noqa: PLW1509
         )
         try:
             _until_healthy(process, health)

@@ -13,9 +13,9 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import yaml
+
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.fold import fold
-
 from decision_engine.features.update import PositionedUpdate
 from decision_engine.features.updates import update_from_event
 from decision_engine.identifiers import CustomerId
@@ -25,8 +25,11 @@ from models.calibration import IdentityCalibration
 from models.gbdt_scorer import CALIBRATION_FILE, MODEL_FILE
 from models.manifest import Manifest
 from models.registry import ModelRegistry
+from services.adapters.artifact_model_provider import promotion_of
+from services.adapters.control_topic import control_event
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
+from services.ports import EventPublisher
 
 ATTRIBUTES = tuple(f"a{i}" for i in range(60))
 OFFERS = 50
@@ -42,6 +45,7 @@ class World:
     strategy: Path
     model_root: Path
     model_file: Path
+    manifest: Manifest
     customers: int
 
 
@@ -52,8 +56,8 @@ def build_world(folder: Path, *, trees: int, customers: int) -> World:
     booster = _booster(trees)
     model_file = folder / "baseline-model.txt"
     booster.save_model(str(model_file))
-    _register(folder / "models", booster)
-    return World(strategy, folder / "models", model_file, customers)
+    manifest = _register(folder / "models", booster)
+    return World(strategy, folder / "models", model_file, manifest, customers)
 
 
 def candidate_rows() -> list[list[float]]:
@@ -77,6 +81,12 @@ async def fill_store(redis_url: str, features: CompiledFeatures, world: World, n
             await client.execute_many(
                 [("SET", keys.state(customer), state), ("HSET", f"features:{customer}", *fields)], timeout_s=5.0
             )
+
+
+async def promote_model(publisher: EventPublisher, world: World) -> None:
+    """Puts the model in service on every node."""
+    promotion = promotion_of(world.manifest, event_id="bench", at=datetime.now(UTC), actor="bench")
+    await publisher.publish([control_event(promotion)])
 
 
 def _customers(count: int) -> Iterator[tuple[int, dict[str, int]]]:
@@ -116,7 +126,9 @@ def _strategy() -> dict[str, object]:
         "time_zone": "Asia/Shanghai",
         "currency": "CNY",
         "locales": ["zh-CN", "en"],
-        "consents": [{"name": "marketing", "default": "granted", "text": both}],
+        "consents": [
+            {"name": purpose, "default": "granted", "text": both} for purpose in ("marketing", "personalisation")
+        ],
         "profile": [{"name": n, "type": "int", "theme": "basic", "description": both} for n in ATTRIBUTES],
         "models": [{"name": MODEL, "required": True}],
         "issues": [{"name": "acquire", "title": both}],
@@ -165,7 +177,7 @@ def _booster(trees: int) -> lightgbm.Booster:
     return lightgbm.train(parameters, lightgbm.Dataset(rows, labels), num_boost_round=trees)
 
 
-def _register(root: Path, booster: lightgbm.Booster) -> None:
+def _register(root: Path, booster: lightgbm.Booster) -> Manifest:
     columns = [Column(name=n, source=ColumnSource.ATTRIBUTE) for n in ATTRIBUTES]
     columns += [Column(name=n, source=ColumnSource.OFFER) for n in ("value", "base_rate")]
     manifest = Manifest(
@@ -175,4 +187,4 @@ def _register(root: Path, booster: lightgbm.Booster) -> None:
         MODEL_FILE: booster.model_to_string().encode(),
         CALIBRATION_FILE: json.dumps(IdentityCalibration().as_mapping()).encode(),
     }
-    ModelRegistry(root).save(manifest, files, datetime.now(UTC))
+    return ModelRegistry(root).save(manifest, files, datetime.now(UTC))

@@ -1,18 +1,43 @@
 """The composition root: turns settings into open adapters and hands them to a role."""
 
+import asyncio
 import logging
+import os
+import socket
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from decision_engine.features.compiled import CompiledFeatures, compile_features
+from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.prepared import PreparedStrategy, prepare
-
 from decision_engine.strategy import Strategy
+from event_schemas.topics import CONTROL
+from models.compatibility import available_columns
+from models.registry import ModelRegistry
+from services.adapters.artifact_model_provider import ArtifactModelProvider
+from services.adapters.control_topic import ControlTopic, NodeIdentity
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
+from services.adapters.parquet_archive import ArchiveReader
+from services.adapters.prometheus_metrics import PrometheusMetrics
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_clock import RedisClock
+from services.adapters.redis_contact_ledger import RedisContactLedger
+from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
+from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_state_store import FUNCTION_LIBRARY
+from services.adapters.system_clock import SystemClock
+from services.adapters.ulid_ids import UlidIds
+from services.api.authentication import Authenticator, OpenAccess
+from services.api.keys_file import load_api_keys
+from services.api.runtime import ApiRuntime
+from services.ports import Clock
 from services.settings import Settings
+from services.use_cases.make_decision import Live
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +52,7 @@ class LoadedStrategy:
 def load_strategy(settings: Settings) -> LoadedStrategy:
     """The strategy of the settings. Raises StrategyInvalid with every problem."""
     strategy = load_strategy_file(settings.strategy_path)
-    return LoadedStrategy(strategy, prepare(strategy), compile_features(strategy.declarations))
+    return LoadedStrategy(strategy, prepare(strategy), compile_features(strategy.declarations, EVENT_FIELDS))
 
 
 def open_publisher(settings: Settings) -> KafkaEventPublisher:
@@ -48,8 +73,59 @@ def open_event_stream(
     )
 
 
+@asynccontextmanager
+async def open_clock(settings: Settings, client: RedisClient, keys: RedisKeys) -> AsyncIterator[Clock]:
+    """The wall clock, or the one that follows the events."""
+    if settings.clock == "system":
+        yield SystemClock()
+    else:
+        async with RedisClock(client, keys).following() as clock:
+            yield clock
+
+
+@asynccontextmanager
+async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
+    """Everything the API needs, open and warm; closed in reverse on leaving.
+
+    Raises StrategyInvalid, SettingsInvalid, StoreUnavailable, BusUnavailable or ControlUnread.
+    """
+    loaded = load_strategy(settings)
+    keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
+    metrics, ids = PrometheusMetrics(), UlidIds()
+    authenticator = _authenticator(settings)
+    provider = ArtifactModelProvider(
+        ModelRegistry(settings.model_path),
+        available_columns(loaded.strategy),
+        lambda name: metrics.count("model_refusals_total", model=name),
+    )
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY))
+        clock = await stack.enter_async_context(open_clock(settings, client, keys))
+        publisher = await stack.enter_async_context(open_publisher(settings))
+        await stack.enter_async_context(_control(settings, loaded, publisher, provider, stack, ids))
+        retention = DecisionRetention(
+            idempotency_s=settings.idempotency_seconds,
+            record_s=settings.record_seconds,
+            tracked_s=settings.tracked_seconds,
+        )
+        yield ApiRuntime(
+            live=_live(loaded, provider),
+            store=RedisDecisionStore(client, keys, retention),
+            ledger=RedisContactLedger(client, keys),
+            publisher=publisher,
+            clock=clock,
+            ids=ids,
+            metrics=metrics,
+            authenticator=authenticator,
+            exposition=metrics.exposition,
+            checks={"store": client.ping, "bus": publisher.ping},
+            archive=_ThreadedArchive(ArchiveReader(settings.archive_path)),
+            decision_timeout_ms=settings.decision_timeout_ms,
+        )
+
+
 def configure_logging(settings: Settings) -> None:
-    """One line an event on standard error: time, level, action, sentence. Ids only, never attributes."""
+    """One line an event on standard error: time, level, name, sentence. Ids only, never attributes."""
     logging.basicConfig(
         level=settings.log_level,
         stream=sys.stderr,
@@ -57,3 +133,60 @@ def configure_logging(settings: Settings) -> None:
         force=True,
     )
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+
+
+def node_identity(role: str, ids: UlidIds, loaded: LoadedStrategy | None = None) -> NodeIdentity:
+    """This process, as it names itself on the control topic."""
+    return NodeIdentity(
+        node=f"{socket.gethostname()}-{os.getpid()}",
+        role=role,
+        event_id=ids.new_id(),
+        started_at=datetime.now(UTC),
+        strategy_version=loaded.strategy.version if loaded else None,
+    )
+
+
+@asynccontextmanager
+async def _control(
+    settings: Settings,
+    loaded: LoadedStrategy,
+    publisher: KafkaEventPublisher,
+    provider: ArtifactModelProvider,
+    stack: AsyncExitStack,
+    ids: UlidIds,
+) -> AsyncIterator[ControlTopic]:
+    stream = await stack.enter_async_context(open_event_stream(settings, [CONTROL]))
+    control = ControlTopic(stream, publisher, node_identity("api", ids, loaded))
+    control.subscribe("nbo.control.model.promoted", provider.on_promoted)
+    control.subscribe("nbo.control.model.retired", provider.on_retired)
+    async with control:
+        yield control
+
+
+def _live(loaded: LoadedStrategy, provider: ArtifactModelProvider) -> Callable[[], Live]:
+    current = Live.of(loaded.prepared, loaded.features, provider.scorers())
+
+    def live() -> Live:
+        nonlocal current
+        scorers = provider.scorers()
+        if scorers is not current.scorers:
+            current = replace(current, scorers=scorers)
+        return current
+
+    return live
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    if settings.auth == "api_key" and settings.api_keys_file is not None:
+        return load_api_keys(settings.api_keys_file)
+    return OpenAccess()
+
+
+class _ThreadedArchive:
+    """Reads of the archive off the event loop."""
+
+    def __init__(self, reader: ArchiveReader) -> None:
+        self._reader = reader
+
+    async def read_decision(self, decision_id: str) -> bytes | None:
+        return await asyncio.to_thread(self._reader.read_decision, decision_id)

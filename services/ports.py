@@ -160,11 +160,15 @@ class OutgoingEvent:
     headers: Mapping[str, bytes] = field(default_factory=dict)
 
 
+BusPosition = tuple[str, int, int]
+"""Topic, partition, offset."""
+
+
 class EventPublisher(Protocol):
     """The way onto the bus."""
 
-    async def publish(self, events: Sequence[OutgoingEvent]) -> None:
-        """Returns when the bus has acknowledged all of them. Raises BusUnavailable."""
+    async def publish(self, events: Sequence[OutgoingEvent]) -> Sequence[BusPosition]:
+        """Returns when the bus has acknowledged all of them, with their positions. Raises BusUnavailable."""
         ...
 
     def enqueue(self, event: OutgoingEvent) -> None:

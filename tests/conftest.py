@@ -2,20 +2,49 @@
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from services.adapters.embedded_servers import EmbeddedServers
+from services.adapters.redis_client import RedisClient
 
 ROOT = Path(__file__).parents[1]
 
 
+@dataclass(frozen=True, slots=True)
+class ServerAddresses:
+    """Servers that stand elsewhere, emptied for one test."""
+
+    redis_url: str
+    bootstrap_servers: str
+
+
 @pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[EmbeddedServers]:
-    """A fresh Valkey and broker of one test's own."""
+async def servers(tmp_path: Path) -> AsyncIterator[EmbeddedServers | ServerAddresses]:
+    """A fresh store and broker of one test's own: embedded, or those of KAIROS_TEST_KAFKA and KAIROS_TEST_REDIS."""
+    kafka, redis = os.environ.get("KAIROS_TEST_KAFKA"), os.environ.get("KAIROS_TEST_REDIS")
+    if kafka and redis:
+        await empty_broker(kafka)
+        async with RedisClient.open(redis) as client:
+            await client.execute("FLUSHALL")
+        yield ServerAddresses(redis, kafka)
+        return
     async with EmbeddedServers.start(tmp_path / "servers") as started:
         yield started
+
+
+async def empty_broker(bootstrap_servers: str) -> None:
+    """Removes every topic that an earlier test left; what its groups committed goes with it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        while topics := [topic for topic in await admin.list_topics() if not topic.startswith("__")]:
+            await admin.delete_topics(topics)
+    finally:
+        await admin.close()
 
 
 @pytest.fixture(scope="session")

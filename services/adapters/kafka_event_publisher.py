@@ -13,10 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
-from services.ports import BusUnavailable, OutgoingEvent
-
-Position = tuple[str, int, int]
-"""Topic, partition, offset."""
+from services.ports import BusPosition, BusUnavailable, OutgoingEvent
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 262_144
@@ -90,7 +87,7 @@ class KafkaEventPublisher:
         """Enqueued events that the bus has not acknowledged yet."""
         return len(self._outbox) + self._unacknowledged
 
-    async def publish(self, events: Sequence[OutgoingEvent]) -> list[Position]:
+    async def publish(self, events: Sequence[OutgoingEvent]) -> list[BusPosition]:
         """Sends all and waits for every acknowledgement; answers their positions. Raises BusUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):

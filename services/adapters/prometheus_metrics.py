@@ -1,0 +1,170 @@
+"""Prometheus metrics: the names of the public contract, with the labels each of them has.
+
+A role runs on one event loop, so series are plain lists and dictionaries without locks; prometheus_client
+supplies the metric families and the exposition format. That makes an observation in the decision path cost a
+dictionary lookup and a bisection.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+PREFIX = "kairos_"
+SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
+"""Bounds for a whole decision; 100 ms is the default deadline."""
+STAGE_SECONDS = (0.00001, 0.00003, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1)
+BATCH_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+AGE_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0)
+PROBABILITIES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
+MAX_SERIES = 20_000
+"""Series of one metric: beyond it something unbounded has become a label, and the new series is dropped."""
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A metric's kind by its `bounds` (a histogram has them) or `kind`, its labels and its help text."""
+
+    kind: str
+    labels: Labels
+    text: str
+    bounds: tuple[float, ...] = ()
+
+
+CONTRACT: Mapping[str, Declared] = MappingProxyType(
+    {
+        "decision_seconds": Declared(
+            "histogram", ("channel", "outcome"), "Time from the request's arrival to its answer", SECONDS
+        ),
+        "decision_stage_seconds": Declared("histogram", ("stage",), "Time in one stage of a decision", STAGE_SECONDS),
+        "decisions_total": Declared("counter", ("channel", "arm"), "Decisions made"),
+        "rejections_total": Declared("counter", ("stage", "rule"), "Candidates rejected"),
+        "fallbacks_total": Declared("counter", ("placement", "cause"), "Placements answered with their fallback"),
+        "degraded_total": Declared("counter", ("cause",), "Decisions made with something missing"),
+        "shed_total": Declared("counter", ("reason",), "Requests refused to protect the others"),
+        "responses_total": Declared("counter", ("outcome",), "Responses recorded"),
+        "events_applied_total": Declared("counter", ("type",), "Events folded into customer state"),
+        "events_duplicate_total": Declared("counter", ("type",), "Events seen before and skipped"),
+        "events_dead_lettered_total": Declared("counter", ("reason",), "Records that could not be applied"),
+        "events_refused_total": Declared("counter", ("type",), "Events of customers who have been erased"),
+        "state_conflicts_total": Declared("counter", (), "States that another builder wrote first, folded again"),
+        "state_rewinds_total": Declared("counter", ("topic",), "Partitions read again because the store lost writes"),
+        "events_late_total": Declared("counter", ("type",), "Events older than the longest window"),
+        "ingest_batch_seconds": Declared("histogram", (), "Time to fold and store one batch of events", BATCH_SECONDS),
+        "model_refusals_total": Declared("counter", ("model",), "Models that could not be loaded and were refused"),
+        "event_lag_seconds": Declared("gauge", ("topic",), "Age of the newest event applied"),
+        "feature_age_seconds": Declared(
+            "histogram", (), "Age of a customer's newest event at decision time", AGE_SECONDS
+        ),
+        "ledger_reservations_total": Declared("counter", ("outcome",), "Contacts reserved or refused by the ledger"),
+        "volume_remaining": Declared("gauge", ("resource",), "What is left of a limited resource"),
+        "model_score": Declared("histogram", ("model", "version"), "Propensities of offered options", PROBABILITIES),
+        "model_calibration_error": Declared("gauge", ("model", "version"), "Expected calibration error"),
+        "feature_psi": Declared("gauge", ("feature",), "Population stability index against training"),
+        "arm_reward_total": Declared("counter", ("arm", "outcome"), "Reward by experiment arm"),
+        "strategy_info": Declared("gauge", ("version",), "1 for the strategy that decides now"),
+    }
+)
+
+
+@dataclass(slots=True)
+class _Histogram:
+    """Observations by bucket (not cumulated) and their sum."""
+
+    counts: list[int]
+    total: float = 0.0
+
+
+@dataclass(slots=True)
+class _Series:
+    """All series of one metric by label values."""
+
+    declared: Declared
+    numbers: dict[Labels, float] = field(default_factory=dict)
+    histograms: dict[Labels, _Histogram] = field(default_factory=dict)
+
+
+class PrometheusMetrics(Collector):
+    """Implements `ports.Metrics`. An undeclared name or label is a programming error and raises KeyError."""
+
+    def __init__(self, declared: Mapping[str, Declared] = CONTRACT) -> None:
+        self._series = {name: _Series(metric) for name, metric in declared.items()}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        for process_metrics in (ProcessCollector, PlatformCollector, GCCollector):
+            process_metrics(registry=self._registry)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Adds one observation to a histogram."""
+        series = self._series[name]
+        key = _key(series.declared, labels)
+        histogram = series.histograms.get(key)
+        if histogram is None:
+            if len(series.histograms) >= MAX_SERIES:
+                return
+            histogram = series.histograms[key] = _Histogram([0] * (len(series.declared.bounds) + 1))
+        histogram.counts[bisect_left(series.declared.bounds, value)] += 1
+        histogram.total += value
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Raises a counter."""
+        series = self._series[name]
+        key, numbers = _key(series.declared, labels), series.numbers
+        before = numbers.get(key)
+        if before is not None:
+            numbers[key] = before + amount
+        elif len(numbers) < MAX_SERIES:
+            numbers[key] = float(amount)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Sets a gauge."""
+        series = self._series[name]
+        key = _key(series.declared, labels)
+        if key in series.numbers or len(series.numbers) < MAX_SERIES:
+            series.numbers[key] = value
+
+    def exposition(self) -> tuple[bytes, str]:
+        """Everything in the text format, and its content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        """The families, for prometheus_client."""
+        for name, series in self._series.items():
+            yield _family(name, series)
+
+
+def _key(declared: Declared, labels: Mapping[str, str]) -> Labels:
+    if tuple(labels) == declared.labels:
+        return tuple(labels.values())
+    if len(labels) != len(declared.labels):
+        raise KeyError(f"labels are {declared.labels}, not {tuple(labels)}")
+    return tuple([labels[name] for name in declared.labels])
+
+
+def _family(name: str, series: _Series) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+    declared = series.declared
+    if declared.kind == "histogram":
+        histograms = HistogramMetricFamily(PREFIX + name, declared.text, labels=declared.labels)
+        for labels, histogram in series.histograms.items():
+            histograms.add_metric(labels, _cumulated(declared.bounds, histogram), sum_value=histogram.total)
+        return histograms
+    kind = CounterMetricFamily if declared.kind == "counter" else GaugeMetricFamily
+    family = kind(PREFIX + name, declared.text, labels=declared.labels)
+    for labels, number in series.numbers.items():
+        family.add_metric(labels, number)
+    return family
+
+
+def _cumulated(bounds: tuple[float, ...], histogram: _Histogram) -> list[tuple[str, float]]:
+    buckets, below = [], 0
+    for bound, count in zip((*map(str, bounds), "+Inf"), histogram.counts, strict=True):
+        below += count
+        buckets.append((bound, float(below)))
+    return buckets

@@ -1,0 +1,82 @@
+"""The HTTP application: the front door with the hot routes, and FastAPI behind it."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from services.api.errors import (
+    INVALID,
+    MAX_FIELDS,
+    NOT_FOUND,
+    PROBLEM_JSON,
+    TABLE,
+    ApiError,
+    FieldError,
+    Problem,
+    path_text,
+    problem_of,
+    problem_of_status,
+)
+from services.api.front_door import AsgiApp, FrontDoor
+from services.api.hot_routes import HotRoutes
+from services.api.openapi import API_VERSION, openapi_document
+from services.api.routes import event_routes, operating_routes, reading_routes
+from services.api.runtime import ApiRuntime
+from services.use_cases.explain_decision import DecisionUnknown
+
+
+def create_app(runtime: ApiRuntime) -> AsgiApp:
+    """The ASGI application over open ports."""
+    runtime.metrics.gauge("strategy_info", 1, version=runtime.live().prepared.strategy.version)
+    return FrontDoor(HotRoutes(runtime).by_path(), framework_app(runtime))
+
+
+def framework_app(runtime: ApiRuntime) -> FastAPI:
+    """The routes that FastAPI serves, with its error answers replaced by problem documents."""
+    app = FastAPI(title="Kairos", version=API_VERSION, docs_url=None, redoc_url=None, openapi_url=None)
+    document: dict[str, object] = {}
+
+    def openapi() -> dict[str, object]:
+        if not document:
+            document.update(openapi_document(app))
+        return document
+
+    app.include_router(reading_routes(runtime))
+    app.include_router(event_routes(runtime))
+    app.include_router(operating_routes(runtime, openapi))
+    for error in (ApiError, DecisionUnknown, Exception, *(row[0] for row in TABLE)):
+        app.add_exception_handler(error, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_status)
+    return app
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    if isinstance(error, DecisionUnknown):
+        error = ApiError(NOT_FOUND, "No record of this decision is kept.")
+    return _response(problem_of(error))
+
+
+async def _answer_invalid(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    # The first step of the framework's location says where the field stood (path, query), not what it is called.
+    errors = [
+        FieldError(path_text(found["loc"][1:]), found["type"], found["msg"]) for found in error.errors()[:MAX_FIELDS]
+    ]
+    return _response(problem_of(ApiError(INVALID, "See errors.", errors)))
+
+
+async def _answer_status(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    problem = problem_of_status(error.status_code)
+    return _response(problem, dict(error.headers or {}))
+
+
+def _response(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    extra = {name.decode(): value.decode() for name, value in problem.headers}
+    return Response(
+        problem.body, problem.status, headers={**(headers or {}), **extra}, media_type=PROBLEM_JSON.decode()
+    )

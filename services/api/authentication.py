@@ -1,0 +1,98 @@
+"""Who is calling, and what they may do."""
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Protocol
+
+from services.api.errors import FORBIDDEN, UNAUTHENTICATED, ApiError
+
+Headers = Iterable[tuple[bytes, bytes]]
+MAX_KEY_BYTES = 256
+
+
+class ApiScope(StrEnum):
+    """An act a client may be allowed."""
+
+    DECIDE = "decide"
+    RESPOND = "respond"
+    PUBLISH = "publish"
+    """Send events in the place of a core system."""
+    READ = "read"
+    """Customers, decisions, strategies and the dictionary."""
+    OPERATE = "operate"
+    """Metrics."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """A calling system: its name, the channels it speaks for (None: all of them) and what it may do."""
+
+    name: str
+    channels: frozenset[str] | None
+    scopes: frozenset[ApiScope]
+
+    def require(self, scope: ApiScope) -> None:
+        """Raises ApiError (forbidden) unless the client has the scope."""
+        if scope not in self.scopes:
+            raise ApiError(FORBIDDEN, f"The client lacks the scope {scope}.")
+
+    def speaks_for(self, channel: str) -> bool:
+        """Whether the client may ask and answer in the channel."""
+        return self.channels is None or channel in self.channels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A key by its SHA-256; the key itself is kept nowhere."""
+
+    sha256: bytes
+    client: Client
+
+
+class Authenticator(Protocol):
+    """Tells the client of a request by its headers. Raises ApiError (unauthenticated)."""
+
+    def identify(self, headers: Headers) -> Client: ...
+
+
+class OpenAccess:
+    """No authentication: everyone may do everything. For a loopback address only."""
+
+    _EVERYONE = Client(name="local", channels=None, scopes=frozenset(ApiScope))
+
+    def identify(self, headers: Headers) -> Client:  # noqa: ARG002 - the protocol's signature
+        """The same client every time."""
+        return self._EVERYONE
+
+
+class ApiKeys:
+    """Keys from the header `X-API-Key` or `Authorization: Bearer`."""
+
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._keys = tuple(keys)
+
+    def identify(self, headers: Headers) -> Client:
+        """The client of the key; every known key is compared, so that time tells nothing."""
+        presented = _presented_key(headers)
+        if presented is None:
+            raise ApiError(UNAUTHENTICATED, "Send a key as X-API-Key or as a bearer token.")
+        digest = sha256(presented).digest()
+        found = None
+        for key in self._keys:
+            if hmac.compare_digest(key.sha256, digest):
+                found = key.client
+        if found is None:
+            raise ApiError(UNAUTHENTICATED, "The key is not known.")
+        return found
+
+
+def _presented_key(headers: Headers) -> bytes | None:
+    for name, value in headers:
+        if name == b"x-api-key":
+            return value if len(value) <= MAX_KEY_BYTES else None
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip() if len(value) <= MAX_KEY_BYTES else None
+    return None

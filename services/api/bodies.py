@@ -1,0 +1,95 @@
+"""Reading a request's body without trusting it: bounded in bytes, time and depth, and strict JSON."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from services.api.errors import MALFORMED, TOO_LARGE, TOO_SLOW, UNSUPPORTED, ApiError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 64
+SECONDS_TO_SEND = 10.0
+"""A client that takes longer to send its body holds a connection for nothing."""
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string, or one that never ends: so that no byte is looked at from more than one beginning."""
+_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body. Raises ApiError when it is too large, too slow, compressed, or not declared as JSON."""
+    _check_headers(scope)
+    try:
+        async with asyncio.timeout(SECONDS_TO_SEND):
+            return await _collect(receive)
+    except TimeoutError as error:
+        raise ApiError(TOO_SLOW, f"Send it within {SECONDS_TO_SEND:.0f} s.") from error
+
+
+def parse_json(body: bytes) -> object:
+    """The value of a strict JSON text: no NaN, no duplicate keys, no deep nesting. Raises ApiError."""
+    bare = _STRING.sub(b"", body)
+    if bare.count(b"[") + bare.count(b"{") > MAX_DEPTH and _is_deep(bare):
+        raise ApiError(MALFORMED, f"Nested deeper than {MAX_DEPTH}.")
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(MALFORMED, f"Not JSON at byte {error.pos}.") from error
+    # A parser keeps the last of two equal keys: then there are fewer keys than colons outside of strings.
+    if _keys(value) != bare.count(b":"):
+        raise ApiError(MALFORMED, "An object has the same key twice.")
+    return value
+
+
+def _check_headers(scope: Scope) -> None:
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit() or int(value[:12]) > MAX_BYTES:
+                raise ApiError(TOO_LARGE, f"At most {MAX_BYTES} bytes.")
+        elif name == b"content-type":
+            kind = value.partition(b";")[0].strip().lower()
+            if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
+                raise ApiError(UNSUPPORTED, "Send application/json.")
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            raise ApiError(UNSUPPORTED, "Send the body without content-encoding.")
+
+
+async def _collect(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if len(body) <= MAX_BYTES and not message.get("more_body", False):
+        return body
+    chunks, size = [body], len(body)
+    while size <= MAX_BYTES and message.get("more_body", False):
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    if size > MAX_BYTES:
+        raise ApiError(TOO_LARGE, f"At most {MAX_BYTES} bytes.")
+    return b"".join(chunks)
+
+
+def _is_deep(bare: bytes) -> bool:
+    """Whether brackets stand in each other more than `MAX_DEPTH` deep: each pass takes the innermost pairs away."""
+    brackets = bare.translate(_AS_BRACKETS, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        inner, brackets = brackets, brackets.replace(b"[]", b"")
+        if brackets == inner:  # nothing left, or no pairs: then it is no JSON, as the parser will say
+            return False
+    return bool(brackets)
+
+
+def _keys(value: object) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum([_keys(item) for item in value.values() if isinstance(item, dict | list)])
+    if isinstance(value, list):
+        return sum([_keys(item) for item in value if isinstance(item, dict | list)])
+    return 0

@@ -1,0 +1,91 @@
+"""The server's HTTP protocol with the bounds it lacks: headers must be small and must arrive soon.
+
+Without them a client that sends half a request holds a connection for ever, and headers may grow without limit.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.api.errors import HEADERS_TOO_LARGE, MALFORMED, PROBLEM_JSON, ApiError, problem_of
+
+MAX_HEADER_BYTES = 16 * 1024
+HEADER_SECONDS = 8.0
+"""From the connection's start, or a request's first byte, to the end of its headers."""
+_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+class _HeadersTooLarge(Exception):
+    """Stops the parser."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """`HttpToolsProtocol` that closes slow senders and refuses large headers with 431."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_headers = True
+    """Also true before a connection's first byte."""
+    _received = 0
+    """Bytes of the request whose headers are being read."""
+    _oversized = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock for the first request."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the clock."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser; a request whose headers go on in the next piece is timed and counted."""
+        self._received += len(data)
+        super().data_received(data)
+        if not self._in_headers:
+            return
+        if self._received > MAX_HEADER_BYTES and not self.transport.is_closing():
+            self._oversized = True
+            self.send_400_response("")
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_headers = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The headers are whole: the clock stops. Raises to the parser when they are too large."""
+        self._in_headers = False
+        self._stop_timer()
+        received, self._received = self._received, 0
+        if received > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
+            self._oversized = True
+            raise _HeadersTooLarge
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Body bytes are bounded elsewhere and do not count here."""
+        self._received = 0
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the server's words are not passed on
+        """Answers what is no HTTP, or too large, with a problem document, and closes."""
+        detail = f"At most {MAX_HEADER_BYTES} bytes of headers." if self._oversized else "This is no HTTP request."
+        problem = problem_of(ApiError(HEADERS_TOO_LARGE if self._oversized else MALFORMED, detail))
+        head = (
+            b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            % (problem.status, _REASONS[problem.status], PROBLEM_JSON, len(problem.body))
+        )  # fmt: skip
+        self.transport.write(head + problem.body)
+        self.transport.close()
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,44 @@
+"""The file of API keys: who holds which key, for which channels, to do what. It holds hashes, never keys.
+
+```json
+[{"client": "mobile-app", "sha256": "<64 hex digits>", "channels": ["mobile"], "scopes": ["decide", "respond"]}]
+```
+"""
+
+import json
+from pathlib import Path
+
+from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client
+from services.ports import SettingsInvalid
+
+_FIELDS = {"client", "sha256", "channels", "scopes"}
+
+
+def load_api_keys(path: Path) -> ApiKeys:
+    """The keys of the file. Raises SettingsInvalid naming every faulty entry; values are never shown."""
+    try:
+        entries = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsInvalid(f"KAIROS_API_KEYS_FILE: {path} cannot be read as JSON: {type(error).__name__}") from error
+    if not isinstance(entries, list) or not entries:
+        raise SettingsInvalid(f"KAIROS_API_KEYS_FILE: {path} must hold a list of keys")
+    keys, problems = [], []
+    for number, entry in enumerate(entries):
+        try:
+            keys.append(_key(entry))
+        except (ValueError, TypeError, KeyError) as error:
+            problems.append(f"KAIROS_API_KEYS_FILE: entry {number}: {error}")
+    if problems:
+        raise SettingsInvalid("\n".join(problems))
+    return ApiKeys(keys)
+
+
+def _key(entry: object) -> ApiKey:
+    if not isinstance(entry, dict) or set(entry) != _FIELDS:
+        raise ValueError(f"must be an object with exactly {', '.join(sorted(_FIELDS))}")
+    digest = bytes.fromhex(entry["sha256"])
+    if len(digest) != 32:
+        raise ValueError("sha256 must have 64 hex digits")
+    channels = None if entry["channels"] is None else frozenset(map(str, entry["channels"]))
+    scopes = frozenset(ApiScope(scope) for scope in entry["scopes"])
+    return ApiKey(sha256=digest, client=Client(name=str(entry["client"]), channels=channels, scopes=scopes))

@@ -1,0 +1,149 @@
+"""Everything but the two hot routes, on FastAPI."""
+
+import asyncio
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import HTMLResponse, Response
+
+from decision_engine.identifiers import CustomerId, DecisionId
+from event_schemas.asyncapi import asyncapi_document
+from services.api.authentication import ApiScope, Client
+from services.api.bodies import parse_json, read_body
+from services.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, ApiError, FieldError
+from services.api.runtime import ApiRuntime, Check
+from services.api.schemas import MAX_EVENTS
+from services.api.strategy_views import dictionary_view, strategy_summary, strategy_view
+from services.use_cases.decision_record import record_data
+from services.use_cases.explain_decision import DecisionUnknown, ExplainDecision
+from services.use_cases.publish_events import PublishEvents
+from services.use_cases.view_customer import ViewCustomer
+
+CHECK_SECONDS = 1.0
+DecisionIdText = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{1,64}$")]
+CustomerIdText = Annotated[str, Path(pattern=r"^(retail|corp):[A-Za-z0-9_-]{1,64}$")]
+VersionText = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,64}$")]
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """A JSON answer, without the framework's own encoding."""
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def may(runtime: ApiRuntime, scope: ApiScope) -> Callable[[Request], Client]:
+    """A dependency: the calling client, refused unless it has the scope."""
+
+    def client_of(request: Request) -> Client:
+        client = runtime.authenticator.identify(request.scope["headers"])
+        client.require(scope)
+        return client
+
+    return client_of
+
+
+def reading_routes(runtime: ApiRuntime) -> APIRouter:
+    """What was decided, what is known, and what decides."""
+    router = APIRouter(prefix="/v1", tags=["reading"])
+    explain = ExplainDecision(store=runtime.store, archive=runtime.archive)
+    view = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
+    reader = Depends(may(runtime, ApiScope.READ))
+
+    @router.get("/decisions/{decision_id}", summary="Every candidate of a decision and why it ended as it did")
+    async def decision(decision_id: DecisionIdText, client: Annotated[Client, reader]) -> Response:
+        data = record_data(await explain(DecisionId(decision_id)))
+        if not client.speaks_for(str(data["channel"])):
+            raise DecisionUnknown
+        return json_response(data)
+
+    @router.get("/customers/{customer_id}", summary="The 360 view of a customer", dependencies=[reader])
+    async def customer(customer_id: CustomerIdText) -> Response:
+        return json_response(await view(CustomerId(customer_id)))
+
+    @router.get("/dictionary", summary="Every attribute: theme, type, description, source", dependencies=[reader])
+    async def dictionary() -> Response:
+        return json_response(dictionary_view(runtime.live().prepared.strategy))
+
+    @router.get("/strategies", summary="The strategies, newest first", dependencies=[reader])
+    async def strategies() -> Response:
+        return json_response({"strategies": [strategy_summary(runtime.live().prepared.strategy)]})
+
+    @router.get("/strategies/{version}", summary="One strategy, whole", dependencies=[reader])
+    async def strategy(version: VersionText) -> Response:
+        found = runtime.live().prepared.strategy
+        if version != found.version:
+            raise ApiError(NOT_FOUND, "No strategy of this version is at hand.")
+        return Response(strategy_view(found), media_type="application/json")
+
+    return router
+
+
+def event_routes(runtime: ApiRuntime) -> APIRouter:
+    """The way in for events of callers without Kafka."""
+    router = APIRouter(prefix="/v1", tags=["events"])
+    publish = PublishEvents(publisher=runtime.publisher)
+    publisher = Depends(may(runtime, ApiScope.PUBLISH))
+
+    @router.post("/events", status_code=202, summary="One event or a list, published", dependencies=[publisher])
+    async def events(request: Request) -> Response:
+        value = parse_json(await read_body(request.scope, request.receive))
+        documents = value if isinstance(value, list) else [value]
+        if not 1 <= len(documents) <= MAX_EVENTS:
+            raise ApiError(INVALID, "See errors.", [FieldError("", "length", f"1 to {MAX_EVENTS} events")])
+        taken = await publish(documents)
+        rejected = [{"index": index, "error": error} for index, error in taken.rejected]
+        if not taken.accepted:
+            errors = [FieldError(f"[{index}]", "event", error) for index, error in taken.rejected[:20]]
+            raise ApiError(INVALID, "No event is valid.", errors)
+        return json_response({"accepted": taken.accepted, "rejected": rejected}, 202)
+
+    return router
+
+
+def operating_routes(runtime: ApiRuntime, openapi: Callable[[], dict[str, object]]) -> APIRouter:
+    """Health, metrics and documents."""
+    router = APIRouter(tags=["operating"])
+    documents = orjson.dumps(asyncapi_document())
+    operator = Depends(may(runtime, ApiScope.OPERATE))
+
+    @router.get("/livez", summary="Whether the process answers")
+    async def livez() -> Response:
+        return json_response({"live": True})
+
+    @router.get("/readyz", summary="Whether every dependency answers")
+    async def readyz() -> Response:
+        results = await asyncio.gather(*(_passes(check) for check in runtime.checks.values()))
+        checks = dict(zip(runtime.checks, results, strict=True))
+        ready = all(results)
+        document = {"ready": ready, "checks": checks, "strategy_version": runtime.live().prepared.strategy.version}
+        return json_response(document, 200 if ready else UNAVAILABLE.status)
+
+    @router.get("/metrics", summary="Prometheus metrics", dependencies=[operator])
+    async def metrics() -> Response:
+        page, content_type = runtime.exposition()
+        return Response(page, headers={"content-type": content_type})
+
+    @router.get("/openapi.json", summary="This interface", include_in_schema=False)
+    async def openapi_json() -> Response:
+        return json_response(openapi())
+
+    @router.get("/asyncapi.json", summary="The events", include_in_schema=False)
+    async def asyncapi_json() -> Response:
+        return Response(documents, media_type="application/json")
+
+    @router.get("/", include_in_schema=False)
+    async def index() -> HTMLResponse:
+        return HTMLResponse(files("services.api").joinpath("index.html").read_text("utf-8"))
+
+    return router
+
+
+async def _passes(check: Check) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except Exception:  # noqa: BLE001 - whatever goes wrong in a check, the answer is that it does not pass
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""Everything the API needs, filled by the composition root."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from services.api.authentication import Authenticator
+from services.ports import Clock, ContactLedger, DecisionStore, EventPublisher, IdFactory, Metrics
+from services.use_cases.decision_command import DEFAULT_TIMEOUT_MS
+from services.use_cases.explain_decision import ArchivedDecisions
+from services.use_cases.make_decision import Live
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when a dependency answers; any exception means that it does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiRuntime:
+    """Open ports and plain values.
+
+    `live` answers what decides now. `exposition` gives the metrics page and its content type. `checks` are what
+    readiness asks, by name. At most `max_in_flight` decisions and responses are worked on at once; more are
+    refused, so that those taken stay within their deadlines.
+    """
+
+    live: Callable[[], Live]
+    store: DecisionStore
+    ledger: ContactLedger
+    publisher: EventPublisher
+    clock: Clock
+    ids: IdFactory
+    metrics: Metrics
+    authenticator: Authenticator
+    exposition: Callable[[], tuple[bytes, str]]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    archive: ArchivedDecisions | None = None
+    decision_timeout_ms: int = DEFAULT_TIMEOUT_MS
+    max_in_flight: int = 64
+    """At a millisecond of processor time each, the last one admitted still meets the default deadline."""

@@ -1,0 +1,102 @@
+"""Serving the application over HTTP: one process, one loop, bounded in every direction, drained on stop."""
+
+import asyncio
+import gc
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from services.api.front_door import AsgiApp
+from services.api.guarded_protocol import GuardedProtocol
+from services.ports import ShellError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """`keep_alive_s` closes idle connections; `drain_s` is how long a stop waits for answers under way."""
+
+    keep_alive_s: int = 30
+    drain_s: int = 8
+    backlog: int = 2048
+
+
+class AddressUnavailable(ShellError):
+    """The address to listen on is taken or not this machine's."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to whoever runs it, who also has stores and a bus to close, and tells when it has started."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_started is not None:
+            self._on_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    app: AsgiApp,
+    listener: socket.socket,
+    *,
+    stop: asyncio.Event,
+    on_started: Callable[[], None] | None = None,
+    limits: ServerLimits | None = None,
+) -> None:
+    """Serves on the bound socket until `stop` is set, then finishes what is under way. `on_started` is called once
+    connections are taken. Run it on uvloop for speed."""
+    # Strategy, models and routes live as long as the process: the collector need not look at them again and again.
+    gc.collect()
+    gc.freeze()
+    server = _Server(_config(app, limits or ServerLimits()), on_started)
+    serving = asyncio.create_task(server.serve([listener]), name="http-server")
+    stopping = asyncio.create_task(stop.wait(), name="http-stop")
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+    finally:
+        stopping.cancel()
+        listener.close()
+
+
+def bind(host: str, port: int, backlog: int = ServerLimits().backlog) -> socket.socket:
+    """A listening socket; port 0 picks a free one (`getsockname()[1]`). Raises AddressUnavailable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.settimeout(0)
+    return listener
+
+
+def _config(app: AsgiApp, limits: ServerLimits) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        backlog=limits.backlog,
+        timeout_keep_alive=limits.keep_alive_s,
+        timeout_graceful_shutdown=limits.drain_s,
+    )

@@ -1,0 +1,171 @@
+"""What the caller of a decision gets: the chosen treatments with content in the caller's language."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from decision_engine.decision import Candidate, Decision, Option, PlacementAnswer
+from decision_engine.offers import Offer, Treatment
+from decision_engine.strategy import Strategy
+from services.use_cases.decision_command import DecisionCommand
+from services.use_cases.wire_time import rfc3339
+
+SCORE_DIGITS = 6
+MAX_REMEMBERED = 100_000
+"""Rejections whose text is kept: far more than a strategy's candidates times its rules of one stage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """A strategy's treatments and placements by name, with their content ready for the wire in every locale."""
+
+    locales: tuple[str, ...]
+    treatments: Mapping[str, tuple[Offer, Treatment]]
+    contents: Mapping[tuple[str, str], orjson.Fragment]
+    """By treatment (or placement, for its fallback) and locale."""
+    fallbacks: Mapping[str, str]
+    """Placement to its fallback treatment."""
+    candidates: "CandidateTexts"
+
+    def locale(self, wanted: str | None) -> str:
+        """The strategy's locale nearest to the one wanted: itself, then one of its language, then the first."""
+        if wanted is None or wanted in self.locales:
+            return wanted or self.locales[0]
+        language = wanted.partition("-")[0]
+        return next((name for name in self.locales if name.partition("-")[0] == language), self.locales[0])
+
+
+def word(strategy: Strategy) -> Wording:
+    """Prepares a strategy's words once, when it goes live."""
+    treatments: dict[str, tuple[Offer, Treatment]] = {
+        treatment.name: (offer, treatment) for offer in strategy.offers for treatment in offer.treatments
+    }
+    contents: dict[tuple[str, str], orjson.Fragment] = {
+        (name, locale): _fragment(treatment.content, locale, strategy.locales)
+        for name, (_, treatment) in treatments.items()
+        for locale in strategy.locales
+    }
+    for placement in strategy.placements.values():
+        for locale in strategy.locales:
+            fragment = _fragment(placement.fallback_content, locale, strategy.locales)
+            contents[placement.id, locale] = fragment
+    return Wording(
+        locales=strategy.locales,
+        treatments=treatments,
+        contents=contents,
+        fallbacks={placement.id: placement.fallback_treatment for placement in strategy.placements.values()},
+        candidates=CandidateTexts(),
+    )
+
+
+def render_answer(
+    command: DecisionCommand,
+    decision: Decision,
+    wording: Wording,
+    elapsed_ms: Callable[[], float],
+    late_causes: Sequence[str] = (),
+) -> bytes:
+    """The answer's JSON. `late_causes` are what went wrong after the decision was recorded."""
+    causes = (*decision.degraded_causes, *late_causes)
+    answer: dict[str, object] = {
+        "decision_id": decision.decision_id,
+        "request_id": command.request_id,
+        "customer_id": decision.customer_id,
+        "time": rfc3339(decision.now_ms),
+        "placements": [_placement(placement, wording, command.locale) for placement in decision.placements],
+        "strategy_version": decision.strategy_version,
+        "models": decision.models,
+        "arm": decision.arm,
+        "personalised": decision.personalised,
+        "degraded": bool(causes),
+        "degraded_causes": causes,
+        "feature_age_ms": None if decision.feature_age_ms is None else max(0, decision.feature_age_ms),
+        "took_ms": round(elapsed_ms(), 3),
+    }
+    if command.dry_run:
+        answer["trace"] = [wording.candidates.of(candidate) for candidate in decision.candidates]
+    return orjson.dumps(answer)
+
+
+def candidate_fields(candidate: Candidate) -> dict[str, object]:
+    """A candidate as records and traces show it; what was never reached is left out."""
+    fields: dict[str, object] = {
+        "placement": candidate.placement,
+        "offer": candidate.offer,
+        "treatment": candidate.treatment,
+        "outcome": candidate.fate,
+    }
+    if candidate.stage is not None:
+        fields["stage"] = candidate.stage
+        fields["rule"] = candidate.rule
+        fields["reason"] = candidate.code
+    if candidate.propensity is not None:
+        fields["propensity"] = candidate.propensity
+        fields["context_weight"] = candidate.context_weight
+        fields["value"] = candidate.value
+        fields["lever"] = candidate.lever
+        fields["resource_cost"] = candidate.resource_cost
+        fields["priority"] = candidate.priority
+    if candidate.selection_probability is not None:
+        fields["selection_probability"] = candidate.selection_probability
+    return fields
+
+
+class CandidateTexts:
+    """Candidates as JSON. The engine makes the value of one candidate rejected by one rule only once, and so is its
+    text made here: most of a decision's candidates are such, and most of a record's size."""
+
+    def __init__(self) -> None:
+        self._rejected: dict[int, tuple[Candidate, orjson.Fragment]] = {}
+
+    def of(self, candidate: Candidate) -> object:
+        """The candidate's fields, ready for the encoder."""
+        if candidate.propensity is not None:
+            return candidate_fields(candidate)
+        known = self._rejected.get(id(candidate))
+        if known is not None:
+            return known[1]
+        text = orjson.Fragment(orjson.dumps(candidate_fields(candidate)))
+        if len(self._rejected) >= MAX_REMEMBERED:
+            self._rejected.clear()
+        # The candidate is held on to, so that its id stays its own.
+        self._rejected[id(candidate)] = candidate, text
+        return text
+
+
+def _placement(answer: PlacementAnswer, wording: Wording, locale: str) -> dict[str, object]:
+    if answer.options:
+        return {"id": answer.id, "options": [_option(option, wording, locale) for option in answer.options]}
+    return {
+        "id": answer.id,
+        "fallback": {"treatment": wording.fallbacks[answer.id], "content": wording.contents[answer.id, locale]},
+        "fallback_cause": answer.fallback_cause,
+    }
+
+
+def _option(option: Option, wording: Wording, locale: str) -> dict[str, object]:
+    candidate = option.candidate
+    _, treatment = wording.treatments[candidate.treatment]
+    return {
+        "rank": option.rank,
+        "offer": candidate.offer,
+        "treatment": candidate.treatment,
+        "tracking_id": option.tracking_id,
+        "score": 0.0 if candidate.priority is None else round(candidate.priority, SCORE_DIGITS),
+        "propensity": candidate.propensity,
+        "mandatory": option.mandatory,
+        "expires_at": rfc3339(option.expires_ms),
+        "content": wording.contents[candidate.treatment, locale],
+        "script": None if treatment.script is None else _in_locale(treatment.script, locale, wording.locales),
+        "reasons": [{"code": code, "text": text} for code, text in option.reasons],
+    }
+
+
+def _in_locale(texts: Mapping[str, str], locale: str, locales: Sequence[str]) -> str | None:
+    return next((texts[name] for name in (locale, *locales) if name in texts), None)
+
+
+def _fragment(contents: Mapping[str, Mapping[str, str]], locale: str, locales: Sequence[str]) -> orjson.Fragment:
+    chosen = next((contents[name] for name in (locale, *locales) if name in contents), {})
+    return orjson.Fragment(orjson.dumps(dict(chosen)))

@@ -1,0 +1,172 @@
+"""Taking responses: the bus first, because it is the truth, then the ledger, so that the next decision knows."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from decision_engine.features.definitions import Value
+from decision_engine.identifiers import CustomerId, TrackingId, key32
+from decision_engine.outcomes import Outcome
+from decision_engine.reservation import tracking_key
+from event_schemas.codec import encode_trusted
+from event_schemas.topics import RESPONSES
+from services.ports import (
+    Clock,
+    ContactLedger,
+    ContactResponse,
+    DecisionStore,
+    EventPublisher,
+    Metrics,
+    OutgoingEvent,
+    TrackedOption,
+)
+from services.use_cases.wire_time import rfc3339
+
+EVENT_TYPE = "nbo.response.recorded"
+SOURCE = "kairos"
+FUTURE_TOLERANCE_MS = 5 * 60_000
+"""Clocks of channels run apart by a little; more is a mistake that would hold a cool-down open for too long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseCommand:
+    """One outcome as a channel reports it. `at_ms` None means now; `channel` None means the option's own."""
+
+    response_id: str
+    tracking_id: str
+    outcome: Outcome
+    at_ms: int | None = None
+    channel: str | None = None
+    detail: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsesTaken:
+    """How many were new, how many had been taken before, and which were refused (index, why)."""
+
+    accepted: int
+    duplicates: int
+    rejected: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """A response with the option it answers, at its moment."""
+
+    command: ResponseCommand
+    option: TrackedOption
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordResponse:
+    """Takes a batch of responses. `channels` of a call limits whose options may be answered (None: all)."""
+
+    store: DecisionStore
+    ledger: ContactLedger
+    publisher: EventPublisher
+    clock: Clock
+    metrics: Metrics
+
+    async def __call__(
+        self, commands: Sequence[ResponseCommand], channels: frozenset[str] | None = None
+    ) -> ResponsesTaken:
+        """Returns when the bus has acknowledged and the ledger has applied all that are valid.
+
+        Raises StoreUnavailable and BusUnavailable; sending the same batch again is then safe and complete.
+        """
+        options = await self.store.tracked([command.tracking_id for command in commands])
+        matched, rejected = self._match(commands, options, channels)
+        first = {match.command.response_id: match for match in reversed(matched)}
+        unique = [match for match in matched if first[match.command.response_id] is match]
+        applied: list[bool] = []
+        if unique:
+            await self.publisher.publish([_event(match) for match in unique])
+            applied = await self._apply(unique)
+        for match, new in zip(unique, applied, strict=True):
+            if new:
+                self.metrics.count("responses_total", outcome=match.command.outcome)
+        return ResponsesTaken(accepted=sum(applied), duplicates=len(matched) - sum(applied), rejected=tuple(rejected))
+
+    def _match(
+        self,
+        commands: Sequence[ResponseCommand],
+        options: Sequence[TrackedOption | None],
+        channels: frozenset[str] | None,
+    ) -> tuple[list[_Matched], list[tuple[int, str]]]:
+        now_ms = self.clock.now_ms()
+        matched, rejected = [], []
+        for index, (command, option) in enumerate(zip(commands, options, strict=True)):
+            if option is None or (channels is not None and option.channel not in channels):
+                # An option of a channel the client does not speak for is as unknown to it as one that never was.
+                rejected.append((index, f"unknown tracking_id {command.tracking_id}"))
+                continue
+            problem = _problem(command, option, now_ms)
+            if problem is not None:
+                rejected.append((index, problem))
+            else:
+                matched.append(_Matched(command, option, now_ms if command.at_ms is None else command.at_ms))
+        return matched, rejected
+
+    async def _apply(self, matched: Sequence[_Matched]) -> list[bool]:
+        """Whether each response was new to the ledger; one atomic step a customer, customers side by side."""
+        by_customer: dict[CustomerId, list[int]] = {}
+        for index, match in enumerate(matched):
+            by_customer.setdefault(match.option.customer_id, []).append(index)
+        answers = await asyncio.gather(
+            *(
+                self.ledger.respond(customer, [_contact(matched[index]) for index in indexes])
+                for customer, indexes in by_customer.items()
+            )
+        )
+        new = [False] * len(matched)
+        for indexes, answer in zip(by_customer.values(), answers, strict=True):
+            for index, was_new in zip(indexes, answer, strict=True):
+                new[index] = was_new
+        return new
+
+
+def _problem(command: ResponseCommand, option: TrackedOption, now_ms: int) -> str | None:
+    if command.channel is not None and command.channel != option.channel:
+        return f"channel: the option was offered in {option.channel}"
+    if command.at_ms is not None and command.at_ms > now_ms + FUTURE_TOLERANCE_MS:
+        return "time: lies in the future"
+    if command.at_ms is not None and command.at_ms < option.decided_ms - FUTURE_TOLERANCE_MS:
+        return "time: lies before the decision"
+    return None
+
+
+def _contact(match: _Matched) -> ContactResponse:
+    option = match.option
+    return ContactResponse(
+        response_id=match.command.response_id,
+        tracking=tracking_key(TrackingId(option.tracking_id)),
+        outcome=match.command.outcome,
+        at_ms=match.at_ms,
+        offer=key32(option.offer),
+        group=key32(option.group),
+        issue=key32(option.issue),
+        channel=key32(option.channel),
+    )
+
+
+def _event(match: _Matched) -> OutgoingEvent:
+    command, option, time = match.command, match.option, rfc3339(match.at_ms)
+    data: dict[str, object] = {
+        "response_id": command.response_id,
+        "tracking_id": option.tracking_id,
+        "decision_id": option.decision_id,
+        "customer_id": option.customer_id,
+        "offer": option.offer,
+        "group": option.group,
+        "issue": option.issue,
+        "treatment": option.treatment,
+        "channel": option.channel,
+        "placement": option.placement,
+        "outcome": command.outcome,
+        "time": time,
+        "decided_at": rfc3339(option.decided_ms),
+        "detail": command.detail,
+    }
+    header = {"id": command.response_id, "source": SOURCE, "subject": option.customer_id, "time": time}
+    return OutgoingEvent(topic=RESPONSES, key=option.customer_id, value=encode_trusted(EVENT_TYPE, header, data))

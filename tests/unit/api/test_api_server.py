@@ -1,0 +1,72 @@
+"""Serving: bounds on slow senders, and a stop that finishes what is under way."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from services.api import bodies
+from services.api.app import create_app
+from services.api.server import AddressUnavailable, bind, serve
+
+QUESTION = {"customer_id": "retail:1", "channel": "mobile", "placements": [{"id": "home_banner"}], "timeout_ms": 1000}
+
+
+async def test_a_stop_answers_what_is_under_way_and_takes_nothing_new(bank: Any) -> None:
+    bank.store.gate = asyncio.Event()
+    stop, started = asyncio.Event(), asyncio.Event()
+    listener = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    serving = asyncio.create_task(serve(create_app(bank.runtime()), listener, stop=stop, on_started=started.set))
+    await started.wait()
+    async with httpx.AsyncClient(base_url=url) as client, httpx.AsyncClient(base_url=url) as late:
+        under_way = asyncio.create_task(client.post("/v1/decisions", json=QUESTION))
+        async with asyncio.timeout(5):
+            while not bank.store.reads:
+                await asyncio.sleep(0.001)
+        stop.set()
+        async with asyncio.timeout(5):
+            while True:
+                try:
+                    await late.get("/livez")
+                except httpx.TransportError:
+                    break
+                await asyncio.sleep(0.001)
+        assert not serving.done()
+        bank.store.gate.set()
+        assert (await under_way).status_code == 200
+        await asyncio.wait_for(serving, 5)
+
+
+def test_an_address_that_is_taken_is_named() -> None:
+    taken = bind("127.0.0.1", 0)
+    port = taken.getsockname()[1]
+    with pytest.raises(AddressUnavailable, match=str(port)):
+        bind("127.0.0.1", port)
+    taken.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/decisions", "/v1/responses", "/v1/events"])
+async def test_a_body_that_does_not_come_is_408_and_ends_the_connection(
+    bank: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(bodies, "SECONDS_TO_SEND", 0.05)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "scheme": "http", "server": ("x", 80), "client": ("y", 1), "http_version": "1.1",
+        "headers": [(b"content-length", b"10")],
+    }  # fmt: skip
+    await create_app(bank.runtime())(scope, receive, send)
+    assert sent[0]["status"] == 408
+    headers = dict(sent[0]["headers"])
+    assert headers[b"connection"] == b"close"
+    assert headers[b"content-type"] == b"application/problem+json"
