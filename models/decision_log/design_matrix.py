@@ -1,0 +1,128 @@
+"""From examples to numbers: which columns there are, and their values exactly as the engine computes them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decision_engine.features.definitions import Value
+from decision_engine.propensity import Column, ColumnSource, FeatureSchema, Matrix
+from models.decision_log.examples import Example, LoggedDecision, OfferFacts
+
+MOST_CATEGORIES = 64
+"""Rarer texts are missing values: a category seen a few times teaches noise."""
+
+OFFER_TEXTS = ("offer", "group", "issue")
+OFFER_NUMBERS = ("base_rate", "value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleSet:
+    """Rows ready for fitting, in time order. `base_rates` are the offers' declared rates, the reference to beat."""
+
+    schema: FeatureSchema
+    matrix: Matrix
+    labels: NDArray[np.float64]
+    base_rates: NDArray[np.float64]
+    decided_ms: NDArray[np.int64]
+
+
+def derive_schema(examples: Sequence[Example], excluded: frozenset[str] = frozenset()) -> FeatureSchema:
+    """The columns these examples can fill: every served attribute but the excluded, request and offer facts."""
+    decisions = [example.decision for example in examples]
+    columns = [
+        *_value_columns((d.attributes for d in decisions), ColumnSource.ATTRIBUTE, excluded),
+        _texts_column("channel", ColumnSource.CONTEXT, (d.channel for d in decisions)),
+        Column(name="hour", source=ColumnSource.CONTEXT),
+        Column(name="weekday", source=ColumnSource.CONTEXT),
+        *_value_columns(
+            (d.context for d in decisions), ColumnSource.CONTEXT, frozenset({"channel", "hour", "weekday"})
+        ),
+        *(
+            _texts_column(name, ColumnSource.OFFER, (str(getattr(example.offer, name)) for example in examples))
+            for name in OFFER_TEXTS
+        ),
+        *(Column(name=name, source=ColumnSource.OFFER) for name in OFFER_NUMBERS),
+        *_offer_attribute_columns(examples),
+    ]
+    return FeatureSchema(tuple(columns))
+
+
+def build_examples(examples: Sequence[Example], schema: FeatureSchema, zone: tzinfo) -> ExampleSet:
+    """The examples as a matrix over these columns; `zone` is the bank's time zone, for hour and weekday."""
+    return ExampleSet(
+        schema=schema,
+        matrix=build_matrix([(example.decision, example.offer) for example in examples], schema, zone),
+        labels=np.array([float(example.accepted) for example in examples]),
+        base_rates=np.array([example.offer.base_rate for example in examples]),
+        decided_ms=np.array([example.decision.decided_ms for example in examples], dtype=np.int64),
+    )
+
+
+def build_matrix(rows: Sequence[tuple[LoggedDecision, OfferFacts]], schema: FeatureSchema, zone: tzinfo) -> Matrix:
+    """One row for each pair of decision and offer; what is missing or an unseen category is NaN."""
+    matrix = np.full((len(rows), len(schema.columns)), np.nan)
+    moments = [datetime.fromtimestamp(decision.decided_ms / 1000, UTC).astimezone(zone) for decision, _ in rows]
+    for position, column in enumerate(schema.columns):
+        codes = None if column.categories is None else {text: i for i, text in enumerate(column.categories)}
+        values = (
+            _value(column, decision, offer, moment) for (decision, offer), moment in zip(rows, moments, strict=True)
+        )
+        matrix[:, position] = [_number(value, codes) for value in values]
+    return matrix
+
+
+def _value(column: Column, decision: LoggedDecision, offer: OfferFacts, moment: datetime) -> Value | None:
+    if column.source is ColumnSource.ATTRIBUTE:
+        return decision.attributes.get(column.name)
+    if column.source is ColumnSource.CONTEXT:
+        stamped: dict[str, Value] = {"channel": decision.channel, "hour": moment.hour, "weekday": moment.weekday()}
+        return stamped.get(column.name, decision.context.get(column.name))
+    if column.name in OFFER_TEXTS or column.name in OFFER_NUMBERS:
+        value: Value = getattr(offer, column.name)
+        return value
+    return offer.attributes.get(column.name)
+
+
+def _number(value: Value | None, codes: Mapping[str, int] | None) -> float:
+    if value is None:
+        return float("nan")
+    if codes is not None:
+        return float(codes.get(value, float("nan"))) if isinstance(value, str) else float("nan")
+    return float("nan") if isinstance(value, str) else float(value)
+
+
+def _value_columns(
+    mappings: Iterable[Mapping[str, Value]], source: ColumnSource, excluded: frozenset[str]
+) -> list[Column]:
+    """A column for every name; one whose values are texts is categorical, one that mixes both is left out."""
+    numeric: set[str] = set()
+    texts: dict[str, Counter[str]] = {}
+    for mapping in mappings:
+        for name, value in mapping.items():
+            if isinstance(value, str):
+                texts.setdefault(name, Counter())[value] += 1
+            else:
+                numeric.add(name)
+    names = (numeric | set(texts)) - (numeric & set(texts)) - excluded
+    return [
+        Column(name=name, source=source, categories=_frequent(texts[name]) if name in texts else None)
+        for name in sorted(names)
+    ]
+
+
+def _texts_column(name: str, source: ColumnSource, values: Iterable[str]) -> Column:
+    return Column(name=name, source=source, categories=_frequent(Counter(values)))
+
+
+def _offer_attribute_columns(examples: Sequence[Example]) -> list[Column]:
+    names = {name for example in examples for name in example.offer.attributes}
+    return [Column(name=name, source=ColumnSource.OFFER) for name in sorted(names)]
+
+
+def _frequent(counts: Counter[str]) -> tuple[str, ...]:
+    kept = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
+    return tuple(sorted(kept))

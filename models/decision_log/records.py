@@ -1,0 +1,129 @@
+"""The decision log as the archive keeps it: decisions and responses, decoded with the published schemas."""
+
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from decision_engine.outcomes import Outcome
+from event_schemas.codec import DecodeError, decode
+from event_schemas.decisions import CandidateRecord, DecisionMade, DecisionRecord
+from event_schemas.envelope import epoch_ms
+from event_schemas.responses import ResponseRecorded
+from event_schemas.topics import DECISIONS, RESPONSES
+from models.decision_log.archive_files import EVERYTHING, TimeRange, archive_files, read_rows
+from models.decision_log.examples import LoggedCandidate, LoggedDecision, LoggedOption, LoggedResponse
+
+
+def read_responses(root: Path, wanted: TimeRange = EVERYTHING) -> Iterator[LoggedResponse]:
+    """Every readable response of the archive, repeats included."""
+    for value in _values(root, RESPONSES, wanted, None):
+        response = logged_response(value)
+        if response is not None:
+            yield response
+
+
+def read_decisions(
+    root: Path, wanted: TimeRange = EVERYTHING, decision_ids: Collection[str] | None = None
+) -> Iterator[LoggedDecision]:
+    """Every readable decision of the archive; only those of these ids when they are given."""
+    for value in _values(root, DECISIONS, wanted, decision_ids):
+        decision = logged_decision(value)
+        if decision is not None:
+            yield decision
+
+
+def read_impressions(root: Path, wanted: TimeRange = EVERYTHING) -> tuple[dict[str, int], int]:
+    """Tracking id to the moment it was first seen, and the newest moment of any response; no event is decoded."""
+    first: dict[str, int] = {}
+    newest = 0
+    for file in archive_files(root, RESPONSES, wanted):
+        for row in read_rows(file, ("time", "tracking_id", "outcome")):
+            moment, tracking_id = row["time"], row["tracking_id"]
+            if not isinstance(moment, datetime) or not wanted.includes(moment):
+                continue
+            at_ms = epoch_ms(moment)
+            newest = max(newest, at_ms)
+            if row["outcome"] == Outcome.IMPRESSION and isinstance(tracking_id, str):
+                first[tracking_id] = min(at_ms, first.get(tracking_id, at_ms))
+    return first, newest
+
+
+def logged_response(value: bytes) -> LoggedResponse | None:
+    """A response as learning sees it; None for bytes that are no response."""
+    try:
+        event = decode(value)
+    except DecodeError:
+        return None
+    if not isinstance(event, ResponseRecorded):
+        return None
+    return LoggedResponse(
+        response_id=event.data.response_id,
+        tracking_id=event.data.tracking_id,
+        decision_id=event.data.decision_id,
+        outcome=Outcome(event.data.outcome),
+        at_ms=epoch_ms(event.data.time),
+    )
+
+
+def logged_decision(value: bytes) -> LoggedDecision | None:
+    """A decision as learning sees it; None for bytes that are no decision."""
+    try:
+        event = decode(value)
+    except DecodeError:
+        return None
+    if not isinstance(event, DecisionMade):
+        return None
+    record = event.data
+    return LoggedDecision(
+        decision_id=record.decision_id,
+        customer_id=record.customer_id,
+        decided_ms=epoch_ms(record.time),
+        channel=record.channel,
+        arm=record.arm,
+        personalised=record.personalised,
+        models=dict(record.models),
+        attributes=dict(record.attributes),
+        context=dict(record.context),
+        options=_options(record),
+        candidates=tuple(_candidate(c) for c in record.candidates if c.propensity is not None),
+    )
+
+
+def _options(record: DecisionRecord) -> tuple[LoggedOption, ...]:
+    return tuple(
+        LoggedOption(
+            tracking_id=option.tracking_id,
+            placement=placement.id,
+            rank=option.rank,
+            offer=option.offer,
+            treatment=option.treatment,
+            mandatory=option.mandatory,
+            propensity=option.propensity,
+            selection_probability=option.selection_probability,
+        )
+        for placement in record.placements
+        for option in placement.options
+    )
+
+
+def _candidate(candidate: CandidateRecord) -> LoggedCandidate:
+    weight = 1 + (candidate.context_weight or 0.0) / 100
+    lever = 1 + (candidate.lever or 0.0) / 100
+    return LoggedCandidate(
+        placement=candidate.placement,
+        offer=candidate.offer,
+        treatment=candidate.treatment,
+        propensity=candidate.propensity or 0.0,
+        boost=weight * float(candidate.value or 0) * lever,
+        cost=candidate.resource_cost or 0.0,
+    )
+
+
+def _values(root: Path, topic: str, wanted: TimeRange, decision_ids: Collection[str] | None) -> Iterator[bytes]:
+    for file in archive_files(root, topic, wanted):
+        for row in read_rows(file, ("time", "decision_id", "value")):
+            moment, value = row["time"], row["value"]
+            if not isinstance(value, str) or not wanted.includes(moment if isinstance(moment, datetime) else None):
+                continue
+            if decision_ids is None or row["decision_id"] in decision_ids:
+                yield value.encode()

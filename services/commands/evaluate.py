@@ -1,0 +1,118 @@
+"""`kairos evaluate`: how good a model is on the decision log, or what the service's features are worth on Berka."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from models.decision_log.archive_files import TimeRange
+from models.decision_log.labelled_rows import LogQuery
+from models.decision_log.offer_catalogue import offer_facts
+from models.errors import ModelsError
+from models.evaluation.log_report import log_report
+from models.evaluation.report import aligned
+from models.registry import ModelRegistry
+from models.training.take_up import FIT_DAYS, HORIZON_MONTHS, TEST_DAY, TakeUpReport, judge_take_up
+from services.adapters.file_strategy_source import load_strategy_file
+from services.bootstrap import load_strategy
+from services.commands.train import moment_ms
+from services.ports import ShellError
+from services.settings import read_settings
+
+NAME = "evaluate"
+HELP = "judge a model on the decision log, or (berka) the service's features on a real bank's loans"
+EXAMPLE = """kairos evaluate --model cross_sell
+  kairos evaluate berka --snapshots var/snapshots --labels-from ../shared/data"""
+
+_BERKA_STRATEGY = Path("deploy/strategies/berka")
+_DATA = Path("../shared/data")
+
+
+class EvaluationFailed(ShellError):
+    """There is nothing to judge, or not enough."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to judge, on what."""
+    parser.add_argument("what", nargs="?", choices=("log", "berka"), default="log", help="default: log")
+    log = parser.add_argument_group("log: a registered model on archived decisions and responses")
+    log.add_argument("--archive", type=Path, help="root of the archive (default KAIROS_ARCHIVE_PATH)")
+    log.add_argument("--models", type=Path, help="root of the model registry (default KAIROS_MODEL_PATH)")
+    log.add_argument("--model", help="model name")
+    log.add_argument("--version", help="version (default: the newest of the model)")
+    log.add_argument("--since", type=moment_ms, help="first decision time (default: what the model never learnt from)")
+    log.add_argument("--attribution-seconds", type=int, help="default: as the model was trained")
+    berka = parser.add_argument_group("berka: first loan within six months, from snapshots of the service's attributes")
+    berka.add_argument("--snapshots", type=Path, default=Path("var/snapshots"), help="folder of the snapshots")
+    berka.add_argument(
+        "--labels-from", "--data", type=Path, dest="labels_from", help=f"folder of the data (KAIROS_DATA, {_DATA})"
+    )
+    berka.add_argument("--strategy", type=Path, default=_BERKA_STRATEGY, help=f"default {_BERKA_STRATEGY}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the report. Raises EvaluationFailed, StrategyInvalid."""
+    report: Callable[[argparse.Namespace], list[str]] = _berka if args.what == "berka" else _log
+    try:
+        lines = report(args)
+    except (ModelsError, OSError) as error:
+        raise EvaluationFailed(str(error)) from error
+    print("\n".join(lines))
+    return 0
+
+
+def _log(args: argparse.Namespace) -> list[str]:
+    settings = read_settings(os.environ)
+    if args.model is None and args.version is None:
+        raise EvaluationFailed("which model? Give --model NAME or --version VERSION")
+    strategy = load_strategy(settings).strategy
+    registry = ModelRegistry(args.models or settings.model_path)
+    version = args.version or registry.newest(args.model)
+    if version is None:
+        raise EvaluationFailed(f"no version of {args.model} is registered; train one with `kairos train`")
+    manifest = registry.manifest(version)
+    learnt_until_ms = 0 if manifest.data is None else manifest.data.held_out_since_ms
+    trained_with = settings.attribution_seconds if manifest.data is None else manifest.data.attribution_seconds
+    query = LogQuery(
+        model=manifest.name,
+        archive=args.archive or settings.archive_path,
+        offers=offer_facts(strategy),
+        zone=ZoneInfo(strategy.time_zone),
+        attribution_seconds=args.attribution_seconds or trained_with,
+        period=TimeRange(since_ms=learnt_until_ms if args.since is None else args.since),
+    )
+    return log_report(query, registry.load(version), learnt_until_ms, _progress)
+
+
+def _berka(args: argparse.Namespace) -> list[str]:
+    dictionary = load_strategy_file(args.strategy).dictionary
+    report = judge_take_up(args.snapshots, _data_folder(args.labels_from), dictionary)
+    return [
+        f"first loan within {HORIZON_MONTHS} months of {TEST_DAY}, learnt from {', '.join(map(str, FIT_DAYS))}",
+        f"{report.fit_rows:,} rows to learn from ({report.fit_positives} took a loan), "
+        f"{report.test_rows:,} to judge on ({report.test_positives})",
+        "",
+        *_take_up_table(report),
+    ]
+
+
+def _data_folder(given: Path | None) -> Path:
+    """The folder with the loan file: as given, or its part `berka`."""
+    root = given or Path(os.environ.get("KAIROS_DATA", _DATA))
+    return root / "berka" if (root / "berka").is_dir() else root
+
+
+def _take_up_table(report: TakeUpReport) -> list[str]:
+    rows = [("attributes", "columns", "AUC", "95 % interval")]
+    for result in report.results:
+        interval = f"{result.auc.low:.3f} .. {result.auc.high:.3f}"
+        rows.append((result.title, str(result.columns), f"{result.auc.value:.3f}", interval))
+    gains = [("theme / source", "share of what the trees gained")]
+    gains += [(source, f"{share:.1%}") for source, share in report.results[0].gain_by_source.items()]
+    return [*aligned(rows), "", *aligned(gains)]
+
+
+def _progress(sentence: str) -> None:
+    print(f"  {sentence}", file=sys.stderr, flush=True)
