@@ -1,0 +1,88 @@
+"""Where a store is and how to greet it, from a URL: `redis://`, `rediss://` (TLS) or `unix://`."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from services.ports import SettingsInvalid
+
+_OPTIONS = {
+    "db", "username", "password", "client_name",
+    "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisAddress:
+    """A parsed store URL. Its text form never shows the password."""
+
+    host: str
+    port: int
+    path: str | None
+    username: str | None
+    password: str | None
+    database: int
+    client_name: str
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def parse(cls, url: str) -> "RedisAddress":
+        """Raises SettingsInvalid for another scheme, an unknown option or an unreadable value."""
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query))
+        unknown = sorted(options.keys() - _OPTIONS)
+        if parts.scheme not in {"redis", "rediss", "unix"} or unknown:
+            raise SettingsInvalid(
+                f"store URL: unknown options {unknown}" if unknown else "store URL: use redis://, rediss:// or unix://"
+            )
+        database = options.get("db") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
+        if not database.isdecimal():
+            raise SettingsInvalid(f"store URL: database {database!r} is not a number")
+        return cls(
+            host=parts.hostname or "localhost",
+            port=parts.port or 6379,
+            path=unquote(parts.path) if parts.scheme == "unix" else None,
+            username=_decoded(parts.username) or options.get("username"),
+            password=_decoded(parts.password) or options.get("password"),
+            database=int(database),
+            client_name=options.get("client_name", "kairos"),
+            tls=_tls(options) if parts.scheme == "rediss" else None,
+        )
+
+    def __str__(self) -> str:
+        return self.path or f"{self.host}:{self.port}"
+
+    async def connect(self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Opens the connection to `protocol`. Raises OSError."""
+        if self.path is not None:
+            await loop.create_unix_connection(protocol, self.path)
+        else:
+            await loop.create_connection(protocol, self.host, self.port, ssl=self.tls)
+
+    def greeting(self) -> list[tuple[str | int, ...]]:
+        """The commands a new connection begins with."""
+        commands: list[tuple[str | int, ...]] = []
+        if self.password is not None:
+            commands.append(("AUTH", *filter(None, (self.username,)), self.password))
+        commands.append(("CLIENT", "SETNAME", self.client_name))
+        if self.database:
+            commands.append(("SELECT", self.database))
+        return commands
+
+
+def _decoded(text: str | None) -> str | None:
+    return unquote(text) if text else None
+
+
+def _tls(options: dict[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_check_hostname", "true").lower() in {"false", "0", "no"}:
+        context.check_hostname = False
+    if options.get("ssl_cert_reqs", "required") == "none":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context

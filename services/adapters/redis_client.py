@@ -1,0 +1,326 @@
+"""A connection to Redis or Valkey that sends the commands of one loop turn as one write.
+
+redis-py spends most of its time per call on bookkeeping (pool, retry, lock, two stream awaits); with 64 callers it
+spends about ten times the processor time of this protocol on the same reads (`loadtests/bench_ingest.py --client`).
+So the wire is handled here: hiredis packs and parses, every caller of a turn shares a write, replies come back in
+order, and each call has its own deadline.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import cast
+
+import hiredis
+
+from services.adapters.redis_address import RedisAddress
+from services.ports import StoreUnavailable
+
+Argument = bytes | str | int | float
+Command = tuple[Argument, ...]
+_NOT_ENOUGH = object()
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+"""Pause after the first, second, … failed attempt to connect; calls in between fail at once."""
+
+
+class ReplyError(Exception):
+    """The server refused one command; its text is the server's."""
+
+
+Reply = bytes | str | int | float | bool | None | list["Reply"] | ReplyError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLimits:
+    """`timeout_s` bounds each call, `connect_timeout_s` an attempt to connect. A connection that left a command
+    unanswered for `stall_s` is given up. At most `max_in_flight` commands wait at once; more are refused."""
+
+    lanes: int = 2
+    timeout_s: float = 0.25
+    connect_timeout_s: float = 2.0
+    stall_s: float = 5.0
+    max_in_flight: int = 20_000
+
+
+class RedisClient:
+    """Commands over a few pipelined connections. Raises StoreUnavailable when the server is away or late, and
+    ReplyError when it refuses a single command."""
+
+    def __init__(self, url: str, limits: ClientLimits, library: str | None) -> None:
+        self._limits = limits
+        self._library = library
+        self._in_flight = 0
+        address = RedisAddress.parse(url)
+        self._lanes = [_Lane(address, limits) for _ in range(limits.lanes)]
+        self._turn = count()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, url: str, *, limits: ClientLimits | None = None, library: str | None = None
+    ) -> AsyncIterator["RedisClient"]:
+        """Connects, loads `library` (source of a function library), and closes on leaving."""
+        client = cls(url, limits or ClientLimits(), library)
+        try:
+            await client.load_library()
+            yield client
+        finally:
+            await client.close()
+
+    async def execute(self, *command: Argument, timeout_s: float | None = None) -> Reply:
+        """The reply to one command."""
+        (reply,) = await self._send((command,), timeout_s)
+        if isinstance(reply, ReplyError):
+            raise reply
+        return reply
+
+    async def execute_many(self, commands: Sequence[Command], timeout_s: float | None = None) -> list[Reply]:
+        """The replies in order, one round trip; the first refused command raises after all have run."""
+        replies = await self._send(commands, timeout_s)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
+
+    async def call(self, function: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Reply:
+        """The reply of one function of the library."""
+        (reply,) = await self.call_many(((function, keys, arguments),))
+        return reply
+
+    async def call_many(
+        self,
+        calls: Sequence[tuple[str, Sequence[Argument], Sequence[Argument]]],
+        timeout_s: float | None = None,
+    ) -> list[Reply]:
+        """Function calls (name, keys, arguments) in one round trip. Where the server lost the library (a restart
+        without persistence) it is loaded and the calls that found no function are made once more."""
+        commands: list[Command] = [("FCALL", name, len(keys), *keys, *arguments) for name, keys, arguments in calls]
+        replies = await self._send(commands, timeout_s)
+        missing = [i for i, reply in enumerate(replies) if isinstance(reply, ReplyError) and _no_function(reply)]
+        if missing:
+            await self.load_library()
+            again = await self._send([commands[i] for i in missing], timeout_s)
+            for i, reply in zip(missing, again, strict=True):
+                replies[i] = reply
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise reply
+        return replies
+
+    async def load_library(self) -> None:
+        """Puts the function library on the server, replacing an older one. An account that may not load
+        functions is taken to find them loaded already."""
+        if self._library is None:
+            await self.ping()
+            return
+        try:
+            await self.execute("FUNCTION", "LOAD", "REPLACE", self._library, timeout_s=self._limits.connect_timeout_s)
+        except ReplyError as error:
+            if not str(error).startswith("NOPERM"):
+                raise
+
+    async def ping(self) -> None:
+        """Returns when the server answers; a server still loading its data raises."""
+        try:
+            await self.execute("PING", timeout_s=self._limits.connect_timeout_s)
+        except ReplyError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def close(self) -> None:
+        """Gives up every connection; waiting calls fail."""
+        for lane in self._lanes:
+            await lane.close()
+
+    async def _send(self, commands: Sequence[Command], timeout_s: float | None) -> list[Reply]:
+        if not commands:
+            return []
+        # Callers that gave up still have replies due, so what the connections wait for counts too.
+        waiting = max(self._in_flight, sum(lane.waiting for lane in self._lanes))
+        if waiting and waiting + len(commands) > self._limits.max_in_flight:
+            raise StoreUnavailable(f"{waiting} commands are waiting for the store already")
+        timeout = self._limits.timeout_s if timeout_s is None else timeout_s
+        lane = self._lane()
+        self._in_flight += len(commands)
+        try:
+            if not lane.ready:
+                await lane.connect(timeout)
+            replies = await lane.send(commands, timeout)
+        finally:
+            self._in_flight -= len(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError) and _not_serving(reply):
+                raise StoreUnavailable(str(reply)) from reply
+        return replies
+
+    def _lane(self) -> "_Lane":
+        """The next connection in turn, unless it is busier than another."""
+        preferred = self._lanes[next(self._turn) % len(self._lanes)]
+        return preferred if not preferred.waiting else min(self._lanes, key=lambda lane: lane.waiting)
+
+
+def _no_function(reply: ReplyError) -> bool:
+    return "Function not found" in str(reply)
+
+
+def _not_serving(reply: ReplyError) -> bool:
+    """Refusals that are about the server's condition, not about the command."""
+    return str(reply).startswith(("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "OOM", "BUSY "))
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """Commands of one call: who waits, how many replies are due, and those that came."""
+
+    future: "asyncio.Future[list[Reply]]"
+    due: int
+    sent_at: float
+    replies: list[Reply] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+
+
+class _Lane(asyncio.Protocol):
+    """One connection: an outbox written once a loop turn, and the batches that wait for replies in order."""
+
+    def __init__(self, address: RedisAddress, limits: ClientLimits) -> None:
+        self._address = address
+        self._limits = limits
+        self._transport: asyncio.Transport | None = None
+        self._reader = hiredis.Reader()
+        self._outbox: list[bytes] = []
+        self._batches: deque[_Batch] = deque()
+        self._connecting: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._last_failure: BaseException | None = None
+        self.ready = False
+        self.waiting = 0
+
+    async def connect(self, timeout_s: float) -> None:
+        """Returns when connected; concurrent callers share the attempt, and one that gives up does not stop it."""
+        loop = asyncio.get_running_loop()
+        if self._connecting is None:
+            if loop.time() < self._not_before:
+                raise StoreUnavailable(f"store at {self._address} is away") from self._last_failure
+            self._connecting = loop.create_task(self._attempt())
+        attempt = self._connecting
+        done, _ = await asyncio.wait({attempt}, timeout=max(timeout_s, 0.001))
+        if not done:
+            raise StoreUnavailable(f"store at {self._address} did not accept a connection within {timeout_s:.3f} s")
+        if not self.ready:
+            raise StoreUnavailable(f"store at {self._address} is away: {self._last_failure}") from self._last_failure
+
+    async def send(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
+        """The replies; the write happens at the end of this loop turn together with everyone else's."""
+        if not self.ready:
+            raise StoreUnavailable(f"store at {self._address} went away") from self._last_failure
+        return await self._exchange(commands, timeout_s)
+
+    async def _exchange(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
+        loop = asyncio.get_running_loop()
+        if not self._outbox:
+            loop.call_soon(self._flush)
+        self._outbox.extend([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+        now = loop.time()
+        batch = _Batch(loop.create_future(), len(commands), now)
+        batch.timer = loop.call_at(now + timeout_s, self._expire, batch, timeout_s)
+        self._batches.append(batch)
+        self.waiting += batch.due
+        return await batch.future
+
+    async def close(self) -> None:
+        """Drops the connection."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait({self._connecting})
+        if self._transport is not None:
+            self._transport.abort()
+        self._drop(ConnectionError("closed"))
+
+    async def _attempt(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout_s):
+                await self._address.connect(loop, lambda: self)
+                greeting = self._address.greeting()
+                replies = await self._exchange(greeting, self._limits.connect_timeout_s)
+                for (verb, *_), reply in zip(greeting, replies, strict=True):
+                    if isinstance(reply, ReplyError) and verb != "CLIENT":  # an account may do without its name
+                        raise reply
+            self._failures = 0
+            self.ready = True
+        except (OSError, TimeoutError, StoreUnavailable, ReplyError) as error:
+            if self._transport is not None:
+                self._transport.abort()
+            self._drop(error)
+            self._not_before = loop.time() + _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+            self._failures += 1
+        finally:
+            self._connecting = None
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        if self._transport is not None and outbox:
+            self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+
+    def _expire(self, batch: _Batch, timeout_s: float) -> None:
+        """The caller's time is up. The reply is still due and will be thrown away when it comes."""
+        if not batch.future.done():
+            batch.future.set_exception(
+                StoreUnavailable(f"store at {self._address} did not answer within {timeout_s:.3f} s")
+            )
+        oldest = self._batches[0].sent_at if self._batches else batch.sent_at
+        if self._transport is not None and asyncio.get_running_loop().time() - oldest > self._limits.stall_s:
+            self._transport.abort()
+
+    def _drop(self, error: BaseException) -> None:
+        self.ready = False
+        self._transport = None
+        self._last_failure = error
+        self._outbox.clear()
+        batches, self._batches = self._batches, deque()
+        self.waiting = 0
+        for batch in batches:
+            if batch.timer is not None:
+                batch.timer.cancel()
+            if not batch.future.done():
+                failure = StoreUnavailable(f"connection to the store at {self._address} was lost: {error}")
+                failure.__cause__ = error
+                batch.future.set_exception(failure)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A fresh connection starts with a fresh parser."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its bases
+        self._reader = hiredis.Reader(protocolError=ConnectionError, replyError=ReplyError, notEnoughData=_NOT_ENOUGH)
+
+    def data_received(self, data: bytes) -> None:
+        """Hands each reply to the batch at the head."""
+        reader, batches = self._reader, self._batches
+        try:
+            reader.feed(data)
+            while (reply := reader.gets()) is not _NOT_ENOUGH:
+                batch = batches[0]
+                batch.replies.append(reply)
+                if len(batch.replies) == batch.due:
+                    batches.popleft()
+                    self._settle(batch)
+        except (ConnectionError, IndexError) as error:
+            if self._transport is not None:
+                self._transport.abort()
+            self._drop(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever waits is told."""
+        if self._transport is not None:
+            self._drop(exc or ConnectionError("closed by the server"))
+
+    def _settle(self, batch: _Batch) -> None:
+        self.waiting -= batch.due
+        if batch.timer is not None:
+            batch.timer.cancel()
+        if not batch.future.done():
+            batch.future.set_result(batch.replies)

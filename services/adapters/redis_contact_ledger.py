@@ -1,0 +1,96 @@
+"""The contact ledger in Redis or Valkey: caps are checked and reserved in one server-side step."""
+
+from collections.abc import Sequence
+from struct import Struct
+
+from decision_engine.contact_ledger import MANDATORY_FLAG, Alternative, ContactClock, ReservationRequest
+from decision_engine.identifiers import CustomerId
+from decision_engine.outcomes import status_of
+from services.adapters.redis_client import Argument, RedisClient, Reply
+from services.adapters.redis_keys import RedisKeys
+from services.ports import ContactResponse, StoreUnavailable
+
+# The functions read these in `redis_functions.lua` under the same names.
+_COUNT = Struct("<H")
+_ALTERNATIVE = Struct("<8sIIIIBB")
+_RULE = Struct("<BBHIId")
+_RESPONSE = Struct("<8sIIIIHd")
+_DAY_MS = 86_400_000
+_MAX_RULES = 255
+_MAX_LIMIT = 2**32 - 1
+
+
+class RedisContactLedger:
+    """Implements `ports.ContactLedger`. `retention_days` bounds how long a contact counts, `marker_days` how long a
+    response id is remembered."""
+
+    def __init__(
+        self, client: RedisClient, keys: RedisKeys, *, retention_days: int = 400, marker_days: int = 35
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._retention_ms = retention_days * _DAY_MS
+        self._marker_seconds = marker_days * 86_400
+
+    async def read(self, customer_id: CustomerId) -> bytes | None:
+        """The records as stored."""
+        reply = await self._client.execute("GET", self._keys.ledger(customer_id))
+        return reply if isinstance(reply, bytes) else None
+
+    async def reserve(self, customer_id: CustomerId, request: ReservationRequest) -> list[int | None]:
+        """For each position the index of the alternative taken, or None; atomic."""
+        arguments = (
+            request.now_ms,
+            request.lapses_ms,
+            self._retention_ms,
+            1 if request.allow_duplicates else 0,
+            b"".join(_packed_position(position) for position in request.positions),
+        )
+        reply = await self._client.call("kairos_reserve", (self._keys.ledger(customer_id),), arguments)
+        return [index if index >= 0 else None for index in _integers(reply)]
+
+    async def respond(self, customer_id: CustomerId, responses: Sequence[ContactResponse]) -> list[bool]:
+        """False for those whose response id had been applied before; atomic."""
+        if not responses:
+            return []
+        keys = [self._keys.ledger(customer_id), *(self._keys.response(customer_id, r.response_id) for r in responses)]
+        arguments: list[Argument] = [self._retention_ms, self._marker_seconds, *map(_packed_response, responses)]
+        return [applied == 1 for applied in _integers(await self._client.call("kairos_respond", keys, arguments))]
+
+    async def forget(self, customer_id: CustomerId, until_ms: int) -> None:
+        """Forgets every contact up to that time: the person was erased. Repeating it changes nothing."""
+        await self._client.call("kairos_forget", (self._keys.ledger(customer_id),), (until_ms, self._retention_ms))
+
+
+def _packed_position(alternatives: Sequence[Alternative]) -> bytes:
+    return _COUNT.pack(len(alternatives)) + b"".join(map(_packed_alternative, alternatives))
+
+
+def _packed_alternative(alternative: Alternative) -> bytes:
+    rules = alternative.rules
+    if len(rules) > _MAX_RULES:
+        raise ValueError(f"{len(rules)} contact rules for one alternative; at most {_MAX_RULES} are possible")
+    head = _ALTERNATIVE.pack(
+        *(alternative.tracking, alternative.offer, alternative.group, alternative.issue, alternative.channel),
+        *(MANDATORY_FLAG if alternative.mandatory else 0, len(rules)),
+    )
+    return head + b"".join(
+        _RULE.pack(
+            *(r.scope, 1 if r.clock is ContactClock.OUTCOME else 0, r.statuses, r.key),
+            *(min(max(r.limit, 0), _MAX_LIMIT), r.since_ms),
+        )
+        for r in rules
+    )
+
+
+def _packed_response(response: ContactResponse) -> bytes:
+    return _RESPONSE.pack(
+        *(response.tracking, response.offer, response.group, response.issue, response.channel),
+        *(status_of(response.outcome), response.at_ms),
+    )
+
+
+def _integers(reply: Reply) -> list[int]:
+    if isinstance(reply, list):
+        return [item for item in reply if isinstance(item, int)]
+    raise StoreUnavailable(f"the store answered with {type(reply).__name__} where a list was due")

@@ -1,0 +1,297 @@
+#!lua name=kairos
+-- Atomic steps on customer state and contact ledger. Runs on Redis 7.0 and later and on Valkey.
+-- The meaning of a contact record and of a rule is defined in decision_engine/contact_ledger.py; the property
+-- tests hold this file to it.
+
+local RECORD_SIZE = 64
+local RECORD = '<c8I4I4I4I4I2BBI4dddd'
+local RESERVED = 1
+local ANY_RESPONSE = 126
+local IMPRESSION = 2
+local MAX_RECORDS = 256
+
+-- State ------------------------------------------------------------------------------------------
+
+-- A fence is a value its writer put down when it began a batch. If it is not there any more, the server has lost writes since
+-- (a restart, a failover), and what the writer read before must not be built upon.
+local function fenced(key, expected)
+  return expected == '' or redis.call('GET', key) == expected
+end
+
+-- KEYS: the fence, then states. ARGV: the fence's value (empty: none), the length of the version prefix, then for each state
+-- the prefix it must still have (empty: there must be none) and the new value. Answers the zero-based indexes of the
+-- states that were not written, or -1 where the fence has fallen and nothing was.
+local function save(keys, args)
+  if not fenced(keys[1], args[1]) then
+    return -1
+  end
+  local last = tonumber(args[2]) - 1
+  local conflicts = {}
+  for i = 2, #keys do
+    if redis.call('GETRANGE', keys[i], 0, last) == args[2 * i - 1] then
+      redis.call('SET', keys[i], args[2 * i])
+    else
+      conflicts[#conflicts + 1] = i - 2
+    end
+  end
+  return conflicts
+end
+
+-- KEYS: the fence, then the progress hash. ARGV: the fence's value, then pairs of field and offset. An offset only moves
+-- forward. Answers 1, or -1 where the fence has fallen.
+local function progress(keys, args)
+  if not fenced(keys[1], args[1]) then
+    return -1
+  end
+  for i = 2, #args, 2 do
+    local stands = redis.call('HGET', keys[2], args[i])
+    if not stands or tonumber(stands) < tonumber(args[i + 1]) then
+      redis.call('HSET', keys[2], args[i], args[i + 1])
+    end
+  end
+  return 1
+end
+
+-- Ledger -----------------------------------------------------------------------------------------
+
+-- Fields of a record in a Lua table: [1] tracking, [2] offer, [3] group, [4] issue, [5] channel (so that a rule's
+-- scope is an index), then status, flags, reserved, expires, contact, outcome.
+local function decode(blob)
+  local records = {}
+  for at = 1, #blob - RECORD_SIZE + 1, RECORD_SIZE do
+    local tracking, offer, group, issue, channel, status, flags, _, _, reserved, expires, contact, outcome =
+      struct.unpack(RECORD, blob, at)
+    records[#records + 1] = {
+      tracking, offer, group, issue, channel,
+      status = status, flags = flags, reserved = reserved, expires = expires, contact = contact, outcome = outcome,
+    }
+  end
+  return records
+end
+
+local function encode(records)
+  local parts = {}
+  for i, r in ipairs(records) do
+    parts[i] = struct.pack(RECORD, r[1], r[2], r[3], r[4], r[5], r.status, r.flags, 0, 0,
+      r.reserved, r.expires, r.contact, r.outcome)
+  end
+  return table.concat(parts)
+end
+
+local function lapsed(record, now)
+  return record.status == RESERVED and record.expires <= now
+end
+
+-- Drops reservations that lapsed and contacts older than the retention; beyond the bound the oldest go.
+local function prune(records, now, retention)
+  local kept = {}
+  for _, r in ipairs(records) do
+    local newest = math.max(r.reserved, r.contact, r.outcome)
+    if not lapsed(r, now) and newest >= now - retention then
+      kept[#kept + 1] = r
+    end
+  end
+  local surplus = #kept - MAX_RECORDS
+  if surplus <= 0 then
+    return kept
+  end
+  local bounded = {}
+  for i = surplus + 1, #kept do
+    bounded[#bounded + 1] = kept[i]
+  end
+  return bounded
+end
+
+local function write(key, records, retention)
+  redis.call('SET', key, encode(records), 'PX', string.format('%.0f', retention))
+end
+
+local function matches(record, scope, scope_key, statuses, by_outcome, since, now)
+  if scope > 0 and record[scope + 1] ~= scope_key then
+    return false
+  end
+  if record.status == RESERVED then
+    if bit.band(statuses, RESERVED) == 0 or record.expires <= now then
+      return false
+    end
+  elseif bit.band(bit.band(record.status, statuses), ANY_RESPONSE) == 0 then
+    return false
+  end
+  if by_outcome == 1 then
+    return record.outcome >= since
+  end
+  return record.contact >= since
+end
+
+-- A rule: scope, clock, statuses, scope key, limit, since.
+local RULE = '<BBI2I4I4d'
+local RULE_SIZE = 20
+
+-- Whether the rule lets one more contact through; `known` remembers answers until the records change, for
+-- alternatives share most of their rules.
+local function passes(rule, records, now, known)
+  local answer = known[rule]
+  if answer ~= nil then
+    return answer
+  end
+  local scope, clock, statuses, scope_key, limit, since = struct.unpack(RULE, rule)
+  local found = 0
+  answer = found < limit
+  for i = #records, 1, -1 do
+    if not answer then
+      break
+    end
+    if matches(records[i], scope, scope_key, statuses, clock, since, now) then
+      found = found + 1
+      answer = found < limit
+    end
+  end
+  known[rule] = answer
+  return answer
+end
+
+-- An alternative: tracking key, offer, group, issue, channel, flags, number of rules; its rules follow.
+local ALTERNATIVE = '<c8I4I4I4I4BB'
+local ALTERNATIVE_SIZE = 26
+
+local function all_pass(packed, at, count, records, now, known)
+  for i = 0, count - 1 do
+    local from = at + i * RULE_SIZE
+    if not passes(string.sub(packed, from, from + RULE_SIZE - 1), records, now, known) then
+      return false
+    end
+  end
+  return true
+end
+
+-- KEYS: the ledger. ARGV: now, lapse time and retention in milliseconds, 1 where an offer may be taken more than once, and
+-- the packed positions: for each a number of alternatives (two bytes) and those alternatives in order of preference.
+-- Answers for each position the zero-based index of the alternative taken, or -1.
+local function reserve(keys, args)
+  local now, lapses, retention = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
+  local repeats, packed = args[4] == '1', args[5]
+  local records = prune(decode(redis.call('GET', keys[1]) or ''), now, retention)
+  local before, known, offered, taken, at = #records, {}, {}, {}, 1
+  while at <= #packed do
+    local alternatives
+    alternatives, at = struct.unpack('<I2', packed, at)
+    local choice = -1
+    for index = 0, alternatives - 1 do
+      local tracking, offer, group, issue, channel, flags, rules = struct.unpack(ALTERNATIVE, packed, at)
+      at = at + ALTERNATIVE_SIZE
+      if choice < 0 and (repeats or not offered[offer]) and all_pass(packed, at, rules, records, now, known) then
+        choice = index
+        offered[offer] = true
+        known = {}
+        records[#records + 1] = {
+          tracking, offer, group, issue, channel,
+          status = RESERVED, flags = flags, reserved = now, expires = lapses, contact = now, outcome = 0,
+        }
+      end
+      at = at + rules * RULE_SIZE
+    end
+    taken[#taken + 1] = choice
+  end
+  if #records > before then
+    write(keys[1], prune(records, now, retention), retention)
+  end
+  return taken
+end
+
+-- A response: tracking key, offer, group, issue, channel, status bit, time.
+local RESPONSE = '<c8I4I4I4I4I2d'
+
+local function find(records, tracking)
+  for i = #records, 1, -1 do
+    if records[i][1] == tracking then
+      return records[i]
+    end
+  end
+  return nil
+end
+
+-- Puts a contact that the ledger has lost back where its time belongs.
+local function insert(records, record)
+  local at = #records + 1
+  while at > 1 and records[at - 1].reserved > record.reserved do
+    at = at - 1
+  end
+  table.insert(records, at, record)
+end
+
+local function apply(records, packed)
+  local tracking, offer, group, issue, channel, status, time = struct.unpack(RESPONSE, packed)
+  local record = find(records, tracking)
+  if not record then
+    record = {
+      tracking, offer, group, issue, channel,
+      status = RESERVED, flags = 0, reserved = time, expires = time, contact = time, outcome = 0,
+    }
+    insert(records, record)
+  end
+  if record.status == RESERVED then
+    record.contact = time
+  else
+    record.contact = math.min(record.contact, time)
+  end
+  record.status = bit.bor(record.status, status)
+  if status ~= IMPRESSION then
+    record.outcome = math.max(record.outcome, time)
+  end
+end
+
+-- KEYS: the ledger, then a marker for each response. ARGV: retention in milliseconds, seconds a marker lives, then the packed
+-- responses. Answers 1 for each response applied, 0 for each that had been applied before. A response's time comes from
+-- outside, so nothing lapses by it; only the bound on the number of records holds here.
+local function respond(keys, args)
+  local retention, marker_seconds = tonumber(args[1]), args[2]
+  local applied, records = {}, nil
+  for i = 2, #keys do
+    if redis.call('SET', keys[i], '1', 'NX', 'EX', marker_seconds) then
+      records = records or decode(redis.call('GET', keys[1]) or '')
+      apply(records, args[i + 1])
+      applied[i - 1] = 1
+    else
+      applied[i - 1] = 0
+    end
+  end
+  if records then
+    write(keys[1], prune(records, 0, retention), retention)
+  end
+  return applied
+end
+
+-- KEYS: the ledger. ARGV: a time and the retention in milliseconds. Forgets the contacts up to that time, which an erased
+-- person no longer has; those of a later relationship stay.
+local function forget(keys, args)
+  local until_time, kept = tonumber(args[1]), {}
+  for _, r in ipairs(decode(redis.call('GET', keys[1]) or '')) do
+    if math.max(r.reserved, r.contact, r.outcome) > until_time then
+      kept[#kept + 1] = r
+    end
+  end
+  if #kept == 0 then
+    return redis.call('DEL', keys[1])
+  end
+  write(keys[1], kept, tonumber(args[2]))
+  return 0
+end
+
+-- Clock ------------------------------------------------------------------------------------------
+
+-- KEYS: the clock. ARGV: a time in milliseconds. Moves the clock forward, never back, and answers where it stands.
+local function advance(keys, args)
+  local stands = redis.call('GET', keys[1])
+  if stands and tonumber(stands) >= tonumber(args[1]) then
+    return stands
+  end
+  redis.call('SET', keys[1], args[1])
+  return args[1]
+end
+
+redis.register_function('kairos_save', save)
+redis.register_function('kairos_progress', progress)
+redis.register_function('kairos_reserve', reserve)
+redis.register_function('kairos_respond', respond)
+redis.register_function('kairos_forget', forget)
+redis.register_function('kairos_advance', advance)

@@ -1,0 +1,56 @@
+"""The names of everything kept in the store. Braces are the cluster hash tag: one person's keys share a slot."""
+
+from dataclasses import dataclass
+
+from decision_engine.identifiers import CustomerId, DecisionId
+
+
+@dataclass(frozen=True, slots=True)
+class RedisKeys:
+    """Keys of one deployment (`namespace`) for one state layout (`layout`, 16 hexadecimal digits)."""
+
+    namespace: str
+    layout: str
+
+    def state(self, customer_id: CustomerId) -> str:
+        """The compact state."""
+        return f"{self.namespace}:{{{customer_id}}}:state:{self.layout}"
+
+    def ledger(self, customer_id: CustomerId) -> str:
+        """The contact records."""
+        return f"{self.namespace}:{{{customer_id}}}:ledger"
+
+    def response(self, customer_id: CustomerId, response_id: str) -> str:
+        """The marker that a response has been applied to the ledger."""
+        return f"{self.namespace}:{{{customer_id}}}:response:{response_id}"
+
+    def decision(self, decision_id: DecisionId) -> str:
+        """A decision's record."""
+        return f"{self.namespace}:decision:{decision_id}"
+
+    def tracked(self, tracking_id: str) -> str:
+        """A tracked option."""
+        return f"{self.namespace}:tracked:{tracking_id}"
+
+    def idempotency(self, key: str) -> str:
+        """A claim or an answer; `key` is `<client>:<request id>`."""
+        return f"{self.namespace}:idempotency:{key}"
+
+    @property
+    def epoch(self) -> str:
+        """Present while the states of this layout are what the committed offsets say."""
+        return f"{self.namespace}:epoch:{self.layout}"
+
+    @property
+    def progress(self) -> str:
+        """For each topic and partition the next offset the states of this layout want (a hash)."""
+        return f"{self.namespace}:progress:{self.layout}"
+
+    def fence(self, writer: str) -> str:
+        """What one state builder put down when it began its batch."""
+        return f"{self.namespace}:fence:{self.layout}:{writer}"
+
+    @property
+    def clock(self) -> str:
+        """The newest event time applied."""
+        return f"{self.namespace}:clock"

@@ -1,0 +1,163 @@
+"""Notices that the store has lost what had been folded, and finds where to read the log again.
+
+Committed offsets say what was read; only the store knows what it still holds. It keeps, beside the states, how far it
+holds each partition. A builder about to apply records from beyond that point must read the gap again first, or the
+events in it would never be counted. Where the log no longer reaches back so far, it must not go on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Iterable, Mapping
+from typing import Protocol, TypeVar
+
+from services.ports import BusUnavailable, Metrics, ShellError
+
+Partition = tuple[str, int]
+"""Topic and partition."""
+Answer = TypeVar("Answer")
+_BUS_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+class StateLost(ShellError):
+    """The store lost states that the log no longer holds the events of."""
+
+
+class LogReplaced(ShellError):
+    """The store holds positions that the log has not reached: it is another log than the states were built from."""
+
+
+class ProgressStore(Protocol):
+    """What the states hold of each partition. Raises StoreUnavailable."""
+
+    async def begin_batch(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]: ...
+
+    async def record_progress(self, positions: Mapping[Partition, int]) -> None: ...
+
+    async def begin_namespace(self) -> None: ...
+
+
+class SeekableStream(Protocol):
+    """A log that can be read again. Raises BusUnavailable."""
+
+    def seek(self, positions: Mapping[Partition, int]) -> None: ...
+
+    def assigned(self) -> set[Partition]: ...
+
+    async def beginning_offsets(self) -> dict[Partition, int]: ...
+
+    async def end_offsets(self) -> dict[Partition, int]: ...
+
+    async def committed(self) -> dict[Partition, int | None]: ...
+
+
+class StoreProgress:
+    """Follows one builder's partitions. Every batch begins with `admit` and ends with `record`.
+
+    `end_slack` is by how many records the broker may understate the end of its log; Apache Kafka never does.
+    """
+
+    def __init__(self, store: ProgressStore, stream: SeekableStream, metrics: Metrics, *, end_slack: int = 0) -> None:
+        self._store = store
+        self._stream = stream
+        self._metrics = metrics
+        self._end_slack = end_slack
+        self._standing: dict[Partition, int] = {}
+        """Where reading stands in every partition owned."""
+        self._recorded: dict[Partition, int] = {}
+        self._resumed: dict[Partition, int] = {}
+        """Where reading went back to; a log may have gaps, so the first record can lie beyond."""
+
+    async def admit(self, firsts: Mapping[Partition, int]) -> bool:
+        """Whether the store still holds everything before the records at hand, which begin at `firsts`, and before
+        where reading stands in the other partitions owned. If not, the stream has been moved back and the batch must
+        be left. Raises StateLost, LogReplaced, StoreUnavailable, BusUnavailable."""
+        taken_over = await self._taken_over()
+        standing = {**self._standing, **taken_over, **firsts}
+        held = await self._store.begin_batch(standing)
+        if taken_over:
+            await self._check_log({p: at for p in taken_over if (at := held[p]) is not None})
+            self._standing.update(taken_over)
+        behind = {p: held[p] for p, position in standing.items() if self._is_behind(p, position, held[p])}
+        resume = await self._where_to_resume(behind, standing) if behind else {}
+        if not resume:
+            return True
+        await self._go_back(resume, firsts)
+        return False
+
+    async def record(self, positions: Mapping[Partition, int]) -> None:
+        """Notes what the store holds now."""
+        await self._store.record_progress(positions)
+        self._recorded.update(positions)
+        self._standing.update(positions)
+        for partition in positions:
+            self._resumed.pop(partition, None)
+
+    async def _taken_over(self) -> dict[Partition, int]:
+        """Forgets partitions given up; answers where reading begins in those taken over."""
+        owned = self._stream.assigned()
+        for known in (self._standing, self._recorded, self._resumed):
+            for partition in known.keys() - owned:
+                del known[partition]
+        new = owned - self._standing.keys()
+        committed: Mapping[Partition, int | None] = await _in_time(self._stream.committed()) if new else {}
+        return {partition: committed.get(partition) or 0 for partition in new}
+
+    async def _check_log(self, held: Mapping[Partition, int]) -> None:
+        """A log that ends before what the store holds was made anew; its events would be taken for ones applied."""
+        ends = await _in_time(self._stream.end_offsets()) if held else {}
+        for (topic, number), offset in held.items():
+            end = ends.get((topic, number), 0)
+            if offset > end + self._end_slack:
+                raise LogReplaced(
+                    f"the store holds {topic}/{number} up to offset {offset}, and the log ends at {end}: the topic was "
+                    "made anew; start on an empty namespace (KAIROS_NAMESPACE) to build the states from this log"
+                )
+
+    def _is_behind(self, partition: Partition, position: int, held: int | None) -> bool:
+        if held is None:
+            return position > 0 and self._resumed.get(partition) != 0
+        return held < position and held not in (self._recorded.get(partition), self._resumed.get(partition))
+
+    async def _where_to_resume(
+        self, behind: Mapping[Partition, int | None], standing: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
+        """Raises StateLost where the log begins too late."""
+        beginnings = await _in_time(self._stream.beginning_offsets())
+        committed = await _in_time(self._stream.committed())
+        resume = {}
+        for partition, held in behind.items():
+            beginning, known = beginnings.get(partition, 0), committed.get(partition)
+            if held is None and standing[partition] <= beginning and (known is None or known <= beginning):
+                continue  # a log that was trimmed before anyone here read it
+            if beginning > (held or 0):
+                raise StateLost(
+                    f"the store holds {partition[0]}/{partition[1]} up to offset {held or 0}, next is "
+                    f"{standing[partition]}, and the log begins only at {beginning}: restore the store from a backup, "
+                    "or start on an empty namespace (KAIROS_NAMESPACE) and accept that older events are missing"
+                )
+            resume[partition] = held or 0
+        return resume
+
+    async def _go_back(self, resume: Mapping[Partition, int], firsts: Mapping[Partition, int]) -> None:
+        for (topic, number), offset in resume.items():
+            _log.error(
+                "the store has lost what it held of %s/%d: reading again from offset %d",
+                *(topic, number, offset),
+                extra={"action": "none while the log reaches back; look into why the store lost writes"},
+            )
+            self._metrics.count("state_rewinds_total", topic=topic)
+        await self._store.begin_namespace()
+        self._resumed.update(resume)
+        self._standing.update(resume)
+        owned = self._stream.assigned()
+        self._stream.seek({p: offset for p, offset in {**firsts, **resume}.items() if p in owned})
+
+
+async def _in_time(answer: Awaitable[Answer]) -> Answer:
+    """The bus's answer; during a rebalance a coordinator may leave a question unanswered. Raises BusUnavailable."""
+    try:
+        async with asyncio.timeout(_BUS_SECONDS):
+            return await answer
+    except TimeoutError:
+        raise BusUnavailable(f"the bus did not answer within {_BUS_SECONDS:g} s") from None

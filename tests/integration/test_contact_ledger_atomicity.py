@@ -1,0 +1,187 @@
+"""Caps that cannot leak: many deciders at once, lapsing reservations, responses known at once and counted once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from decision_engine.contact_ledger import (
+    MANDATORY_FLAG,
+    Alternative,
+    ContactClock,
+    ContactRecord,
+    ContactRule,
+    ReservationRequest,
+    Scope,
+    decode_records,
+)
+from decision_engine.identifiers import CustomerId, key32
+from decision_engine.outcomes import ContactStatus, Outcome
+from services.adapters.embedded_servers import embedded_valkey
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_contact_ledger import RedisContactLedger
+from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_state_store import FUNCTION_LIBRARY
+from services.ports import ContactResponse
+
+pytestmark = pytest.mark.servers
+NOW = 1_700_000_000_000
+DAY = 86_400_000
+CUSTOMER = CustomerId("retail:1787")
+KEYS = RedisKeys("kairos", "00ff00ff00ff00ff")
+ANY = int(ContactStatus.RESERVED | ContactStatus.ANY_RESPONSE)
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[RedisClient]:
+    async with (
+        embedded_valkey(tmp_path) as server,
+        RedisClient.open(f"redis://127.0.0.1:{server.port}", library=FUNCTION_LIBRARY) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture
+def ledger(client: RedisClient) -> RedisContactLedger:
+    return RedisContactLedger(client, KEYS)
+
+
+def cap(
+    limit: int, scope: Scope = Scope.ALL, key: int = 0, statuses: int = ANY, since: float = NOW - DAY
+) -> ContactRule:
+    return ContactRule("cap", scope, key, statuses, ContactClock.CONTACT, since, limit, "CAP")
+
+
+def alternative(number: int, *rules: ContactRule, offer: str = "gold_card", mandatory: bool = False) -> Alternative:
+    return Alternative(
+        tracking=number.to_bytes(8, "little"),
+        offer=key32(offer),
+        group=key32("cards"),
+        issue=key32("acquire"),
+        channel=key32("mobile"),
+        mandatory=mandatory,
+        rules=rules,
+    )
+
+
+def one(choice: Alternative, now: int = NOW, lapses: int | None = None) -> ReservationRequest:
+    return ReservationRequest(now_ms=now, lapses_ms=lapses or now + 600_000, positions=((choice,),))
+
+
+def response(number: int, outcome: Outcome, at: int = NOW, response_id: str | None = None) -> ContactResponse:
+    return ContactResponse(
+        response_id=response_id or f"r{number}-{outcome}",
+        tracking=number.to_bytes(8, "little"),
+        outcome=outcome,
+        at_ms=at,
+        offer=key32("gold_card"),
+        group=key32("cards"),
+        issue=key32("acquire"),
+        channel=key32("mobile"),
+    )
+
+
+async def held(ledger: RedisContactLedger) -> tuple[ContactRecord, ...]:
+    return decode_records(await ledger.read(CUSTOMER))
+
+
+async def test_a_thousand_deciders_at_once_take_exactly_the_cap(ledger: RedisContactLedger) -> None:
+    requests = [one(alternative(i, cap(5))) for i in range(1000)]
+    answers = await asyncio.gather(*(ledger.reserve(CUSTOMER, request) for request in requests))
+    taken = [i for i, answer in enumerate(answers) if answer == [0]]
+    assert len(taken) == 5
+    assert sorted(int.from_bytes(r.tracking, "little") for r in await held(ledger)) == taken
+
+
+async def test_the_next_alternative_is_taken_where_a_cap_was_hit_within_the_same_request(
+    ledger: RedisContactLedger,
+) -> None:
+    gold = alternative(1, cap(1, Scope.OFFER, key32("gold_card")))
+    travel = alternative(2, cap(1, Scope.OFFER, key32("travel_card")), offer="travel_card")
+    request = ReservationRequest(
+        now_ms=NOW, lapses_ms=NOW + 1, positions=((gold, travel), (gold, travel), (gold, travel)), allow_duplicates=True
+    )
+    assert await ledger.reserve(CUSTOMER, request) == [0, 1, None]
+
+
+async def test_an_offer_is_taken_once_a_request_unless_duplicates_are_allowed(ledger: RedisContactLedger) -> None:
+    positions = ((alternative(1),), (alternative(2),))
+    once = ReservationRequest(now_ms=NOW, lapses_ms=NOW + 1, positions=positions)
+    assert await ledger.reserve(CUSTOMER, once) == [0, None]
+    twice = ReservationRequest(now_ms=NOW, lapses_ms=NOW + 1, positions=positions, allow_duplicates=True)
+    assert await ledger.reserve(CUSTOMER, twice) == [0, 0]
+
+
+async def test_a_reservation_never_shown_lapses_and_frees_the_cap(ledger: RedisContactLedger) -> None:
+    assert await ledger.reserve(CUSTOMER, one(alternative(1, cap(1)), lapses=NOW + 1000)) == [0]
+    assert await ledger.reserve(CUSTOMER, one(alternative(2, cap(1)), now=NOW + 999)) == [None]
+    assert await ledger.reserve(CUSTOMER, one(alternative(3, cap(1)), now=NOW + 1000)) == [0]
+    assert [r.tracking[0] for r in await held(ledger)] == [3]
+
+
+async def test_an_impression_turns_a_reservation_into_a_contact_that_does_not_lapse(ledger: RedisContactLedger) -> None:
+    await ledger.reserve(CUSTOMER, one(alternative(1, cap(1)), lapses=NOW + 1000))
+    assert await ledger.respond(CUSTOMER, [response(1, Outcome.IMPRESSION, NOW + 500)]) == [True]
+    assert await ledger.reserve(CUSTOMER, one(alternative(2, cap(1)), now=NOW + 5000)) == [None]
+    (record,) = await held(ledger)
+    assert (record.status, record.contact_ms, record.outcome_ms) == (3, NOW + 500, 0)
+
+
+async def test_a_rejection_is_seen_by_the_very_next_reservation(ledger: RedisContactLedger) -> None:
+    suppression = ContactRule(
+        "lately", Scope.OFFER, key32("gold_card"), ContactStatus.REJECT, ContactClock.OUTCOME, NOW - DAY, 1, "REJECTED"
+    )
+    assert await ledger.reserve(CUSTOMER, one(alternative(1, suppression))) == [0]
+    await ledger.respond(CUSTOMER, [response(1, Outcome.REJECT)])
+    assert await ledger.reserve(CUSTOMER, one(alternative(2, suppression))) == [None]
+
+
+async def test_a_response_id_counts_once_even_among_concurrent_callers(ledger: RedisContactLedger) -> None:
+    await ledger.reserve(CUSTOMER, one(alternative(1)))
+    answers = await asyncio.gather(
+        *(ledger.respond(CUSTOMER, [response(1, Outcome.CLICK, NOW + i, "same")]) for i in range(50))
+    )
+    assert sum(answer == [True] for answer in answers) == 1
+    assert await ledger.respond(CUSTOMER, [response(1, Outcome.CLICK, NOW, "same")]) == [False]
+
+
+async def test_a_contact_the_ledger_has_lost_is_made_anew_by_its_response(ledger: RedisContactLedger) -> None:
+    assert await ledger.respond(CUSTOMER, [response(9, Outcome.ACCEPT, NOW + 5)]) == [True]
+    (record,) = await held(ledger)
+    assert (record.offer, record.channel) == (key32("gold_card"), key32("mobile"))
+    assert (record.status, record.contact_ms, record.outcome_ms) == (9, NOW + 5, NOW + 5)
+
+
+async def test_the_ledger_keeps_the_newest_256_and_forgets_after_the_retention(ledger: RedisContactLedger) -> None:
+    for i in range(300):
+        await ledger.reserve(CUSTOMER, one(alternative(i), now=NOW + i))
+    records = await held(ledger)
+    assert [int.from_bytes(r.tracking, "little") for r in records] == list(range(44, 300))
+    await ledger.respond(CUSTOMER, [response(299, Outcome.IMPRESSION, NOW + 400)])
+    await ledger.reserve(CUSTOMER, one(alternative(1000), now=NOW + 400 * DAY))
+    assert [int.from_bytes(r.tracking, "little") for r in await held(ledger)] == [299, 1000]
+    await ledger.reserve(CUSTOMER, one(alternative(1001), now=NOW + 401 * DAY))
+    assert [int.from_bytes(r.tracking, "little") for r in await held(ledger)] == [1001]
+
+
+async def test_an_erased_person_is_forgotten_up_to_the_erasure_and_no_further(ledger: RedisContactLedger) -> None:
+    await ledger.reserve(CUSTOMER, one(alternative(1)))
+    await ledger.reserve(CUSTOMER, one(alternative(2), now=NOW + 2000))
+    await ledger.forget(CUSTOMER, NOW + 1000)
+    await ledger.forget(CUSTOMER, NOW + 1000)
+    assert [r.tracking[0] for r in await held(ledger)] == [2]
+    await ledger.forget(CUSTOMER, NOW + 2000)
+    assert await ledger.read(CUSTOMER) is None
+
+
+async def test_ledger_and_response_markers_expire(ledger: RedisContactLedger, client: RedisClient) -> None:
+    await ledger.reserve(CUSTOMER, one(alternative(1, mandatory=True)))
+    await ledger.respond(CUSTOMER, [response(1, Outcome.IMPRESSION, response_id="r")])
+    kept_ms = await client.execute("PTTL", KEYS.ledger(CUSTOMER))
+    marked_s = await client.execute("TTL", KEYS.response(CUSTOMER, "r"))
+    assert isinstance(kept_ms, int)
+    assert isinstance(marked_s, int)
+    assert 399 * DAY < kept_ms <= 400 * DAY
+    assert 34 * 86_400 < marked_s <= 35 * 86_400
+    assert [r.flags for r in await held(ledger)] == [MANDATORY_FLAG]
