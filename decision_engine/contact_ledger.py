@@ -116,9 +116,7 @@ def encode_records(records: Iterable[ContactRecord]) -> bytes:
     )  # fmt: skip
 
 
-def first_refusal(
-    rules: Sequence[ContactRule], records: Sequence[ContactRecord], now_ms: float
-) -> ContactRule | None:
+def first_refusal(rules: Sequence[ContactRule], records: Sequence[ContactRecord], now_ms: float) -> ContactRule | None:
     """The first rule that refuses a contact now, or None."""
     for rule in rules:
         if sum(_matches(rule, record, now_ms) for record in records) >= rule.limit:

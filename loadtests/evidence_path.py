@@ -37,7 +37,7 @@ def newcomer_decision() -> Measured:
     with tempfile.TemporaryDirectory(prefix="kairos-clone-") as folder:
         found = first_decision(clone_into(Path(folder)))
     stopped = "Ctrl-C left no process" if found.clean_stop else "PROCESSES WERE LEFT"
-    text = f"first decision ({found.offer}) after {found.seconds:.0f} s with an empty environment and no pip cache; {stopped}"
+    text = f"first decision ({found.offer}) after {found.seconds:.0f} s, empty environment, no pip cache; {stopped}"
     return Measured(text, found.seconds <= FIRST_DECISION_SECONDS and found.clean_stop)
 
 

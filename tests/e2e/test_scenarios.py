@@ -1,4 +1,4 @@
-"""The demo bank's scenarios over the whole path: events on the bus, decisions and responses over HTTP, reasons on record."""
+"""The demo bank's scenarios over the whole path: events on the bus, decisions and responses over HTTP."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
