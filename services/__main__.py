@@ -22,6 +22,8 @@ COMMANDS = {
     "explain": "services.commands.explain",
     "replay": "services.commands.replay",
     "simulate": "services.commands.simulate",
+    "traffic": "services.commands.traffic",
+    "verify": "services.commands.verify",
     "train": "services.commands.train",
     "evaluate": "services.commands.evaluate",
 }

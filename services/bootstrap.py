@@ -138,7 +138,7 @@ def configure_logging(settings: Settings) -> None:
 def node_identity(role: str, ids: UlidIds, loaded: LoadedStrategy | None = None) -> NodeIdentity:
     """This process, as it names itself on the control topic."""
     return NodeIdentity(
-        node=f"{socket.gethostname()}-{os.getpid()}",
+        node=f"{socket.gethostname()}-{role}-{os.getpid()}",
         role=role,
         event_id=ids.new_id(),
         started_at=datetime.now(UTC),

@@ -12,6 +12,8 @@ from services.ports import SettingsInvalid
 PREFIX = "KAIROS_"
 AUTH_KINDS = ("off", "api_key")
 CLOCK_KINDS = ("system", "events")
+NOT_SETTINGS = ("KAIROS_DATA", "KAIROS_TEST_", "KAIROS_CONDITION_PAIRS", "KAIROS_WRITE_GOLDEN")
+"""Names (or their beginnings) that tests and measurements read; the program itself does not."""
 
 
 def _documented(default: Any, help_text: str, *, secret: bool = False) -> Any:
@@ -57,7 +59,8 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings of this environment. Raises SettingsInvalid naming every problem at once."""
     known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
-    problems = [_unknown(name, known) for name in environment if name.startswith(PREFIX) and name not in known]
+    ours = [name for name in environment if name.startswith(PREFIX) and not name.startswith(NOT_SETTINGS)]
+    problems = [_unknown(name, known) for name in ours if name not in known]
     values: dict[str, Any] = {}
     for name, f in known.items():
         if name in environment:

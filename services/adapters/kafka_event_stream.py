@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from services.ports import BusUnavailable, Delivery
@@ -47,6 +48,8 @@ class KafkaEventStream:
             group_id=self._group_id,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            # By ranges, the same partition of every topic goes to one member: a customer has one owner.
+            partition_assignment_strategy=(RangePartitionAssignor,),
             session_timeout_ms=self._session_timeout_ms,
             heartbeat_interval_ms=max(100, self._session_timeout_ms // 5),
             max_partition_fetch_bytes=4 * 1_048_576,

@@ -189,9 +189,10 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_ARCHIVE_FLUSH_SECONDS": "5",
         "KAIROS_PORT": str(port),
         "KAIROS_CLOCK": "events",
-        "KAIROS_LEARNER_MIN_ROWS": "3000",
+        "KAIROS_ATTRIBUTION_SECONDS": "3600",  # simulated customers answer within the hour
+        "KAIROS_LEARNER_MIN_ROWS": "2000",
         "KAIROS_LEARNER_MIN_POSITIVES": "100",
-        "KAIROS_LEARNER_STEP_ROWS": "10000",
+        "KAIROS_LEARNER_STEP_ROWS": "5000",
         "KAIROS_LEARNER_POLL_SECONDS": "5",
     }
 
