@@ -16,7 +16,6 @@ from decision_engine.conditions.syntax import (
     Literal,
     Name,
     children,
-    names_in,
 )
 from decision_engine.conditions.typing_rules import Kind
 from decision_engine.features.definitions import Value
@@ -77,32 +76,51 @@ def indexable(atom: Atom, types: Mapping[str, Kind]) -> AttributeTest | HoldingT
         case Call(function="has_product", arguments=(Literal(value=str(product)),)):
             return HoldingTest(product, not atom.negated)
         case Binary():
-            test = _membership(atom.expression) or _comparison(atom.expression)
-            if test is None or not _suits(test, types.get(test.attribute)):
+            found = constant_test(atom.expression)
+            if found is None or not isinstance(found.subject, Name):
+                return None
+            test = AttributeTest(found.subject.name, found.operator, found.constants)
+            if not _suits(test, types.get(test.attribute)):
                 return None
             return AttributeTest(test.attribute, _NEGATED[test.operator], test.constants) if atom.negated else test
         case _:
             return None
 
 
-def _membership(binary: Binary) -> AttributeTest | None:
-    if binary.operator != "in" or not isinstance(binary.left, Name) or not isinstance(binary.right, ListLiteral):
+@dataclass(frozen=True, slots=True)
+class ConstantTest:
+    """`subject operator constants`, where only the subject reads facts; `in` has any number of constants."""
+
+    subject: Expression
+    operator: str
+    constants: tuple[Value, ...]
+
+
+def constant_test(binary: Binary) -> ConstantTest | None:
+    """A comparison or membership against constants, the subject put on its left; None if it is none."""
+    if binary.operator == "in":
+        return _membership(binary)
+    if binary.operator not in _MIRRORED:
         return None
-    constants = [_constant(item) for item in binary.right.items]
+    constant, symbol, subject = constant_value(binary.right), binary.operator, binary.left
+    if constant is None:
+        constant, symbol, subject = constant_value(binary.left), _MIRRORED[symbol], binary.right
+    if constant is None or not reads_facts(subject):
+        return None
+    return ConstantTest(subject, symbol, (constant,))
+
+
+def _membership(binary: Binary) -> ConstantTest | None:
+    if not isinstance(binary.right, ListLiteral) or not reads_facts(binary.left):
+        return None
+    constants = [constant_value(item) for item in binary.right.items]
     known = tuple(constant for constant in constants if constant is not None)
-    return AttributeTest(binary.left.name, "in", known) if len(known) == len(constants) else None
+    return ConstantTest(binary.left, "in", known) if len(known) == len(constants) else None
 
 
-def _comparison(binary: Binary) -> AttributeTest | None:
-    symbol, left, right = binary.operator, binary.left, binary.right
-    if symbol not in _MIRRORED:
-        return None
-    if not isinstance(left, Name):
-        symbol, left, right = _MIRRORED[symbol], right, left
-    if not isinstance(left, Name):
-        return None
-    constant = _constant(right)
-    return None if constant is None else AttributeTest(left.name, symbol, (constant,))
+def negated(operator: str) -> str:
+    """The operator that holds of a known value exactly when this one does not."""
+    return _NEGATED[operator]
 
 
 def _suits(test: AttributeTest, kind: Kind | None) -> bool:
@@ -116,9 +134,14 @@ def _suits(test: AttributeTest, kind: Kind | None) -> bool:
     return True
 
 
-def _constant(expression: Expression) -> Value | None:
+def mirrored(operator: str) -> str:
+    """The operator that says the same with its sides exchanged."""
+    return _MIRRORED[operator]
+
+
+def constant_value(expression: Expression) -> Value | None:
     """The value of an expression that reads no facts; None if it reads some or has no value."""
-    if any(True for _ in names_in(expression)) or _asks_holdings(expression):
+    if reads_facts(expression):
         return None
     kind = Kind.BOOL  # only decides whether the result is turned into a float, which a constant need not be
     checked = CheckedExpression(expression=expression, type=kind, types={})
@@ -126,7 +149,8 @@ def _constant(expression: Expression) -> Value | None:
     return None if value is MISSING else value
 
 
-def _asks_holdings(expression: Expression) -> bool:
-    if isinstance(expression, Call) and expression.function == "has_product":
+def reads_facts(expression: Expression) -> bool:
+    """Whether its value depends on anything: a name, a product, the time."""
+    if isinstance(expression, Name) or (isinstance(expression, Call) and expression.function == "has_product"):
         return True
-    return any(_asks_holdings(child) for child in children(expression))
+    return any(reads_facts(child) for child in children(expression))

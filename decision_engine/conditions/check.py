@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from decision_engine.conditions.errors import ConditionError, ConditionProblem
+from decision_engine.conditions.macros import MACROS
 from decision_engine.conditions.moments import duration_ms, timestamp_ms
 from decision_engine.conditions.parser import parse
 from decision_engine.conditions.syntax import (
@@ -19,10 +20,14 @@ from decision_engine.conditions.syntax import (
     Unary,
     names_in,
 )
+from decision_engine.conditions.time_fields import zone_of
 from decision_engine.conditions.typing_rules import (
     FUNCTIONS,
+    METHODS,
     NUMBERS,
+    REFUSED_FUNCTIONS,
     SPECIAL_FUNCTIONS,
+    TIME_FIELDS,
     Kind,
     ListType,
     ValueType,
@@ -36,7 +41,6 @@ from decision_engine.features.definitions import AttributeType
 
 NOW = "now"
 """The moment of the decision; always known."""
-_METHODS = frozenset({"startsWith", "endsWith", "contains", "size"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +92,12 @@ class _Checker:
 
     def __init__(self, types: Mapping[str, AttributeType]) -> None:
         self._types = types
-        self.problems: list[ConditionProblem] = []
+        self.problems: dict[ConditionProblem, None] = {}
+        self._suggested: dict[str, str] = {}
 
     def report(self, message: str, at: Expression) -> None:
-        self.problems.append(ConditionProblem(message, at.position))
+        # Each once: a macro repeats its condition for every entry.
+        self.problems[ConditionProblem(message, at.position)] = None
 
     def visit(self, expression: Expression) -> ValueType | None:
         match expression:
@@ -117,7 +123,9 @@ class _Checker:
             return Kind.TIMESTAMP
         attribute = self._types.get(name.name)
         if attribute is None:
-            self.report(f"unknown name {name.name}{_suggestion(name.name, (*self._types, NOW))}", name)
+            if name.name not in self._suggested:  # looking for the nearest takes long, and names repeat
+                self._suggested[name.name] = _suggestion(name.name, (*self._types, NOW))
+            self.report(f"unknown name {name.name}{self._suggested[name.name]}", name)
             return None
         return kind_of(attribute)
 
@@ -173,10 +181,13 @@ class _Checker:
     def _call(self, call: Call) -> Kind | None:
         if call.function in SPECIAL_FUNCTIONS and not call.method:
             return self._special(call)
+        if call.function in REFUSED_FUNCTIONS:
+            self.report(f"{call.function} is not supported: {REFUSED_FUNCTIONS[call.function]}", call)
+            return None
         kinds = [self.visit(argument) for argument in call.arguments]
         function = FUNCTIONS.get(call.function)
-        if function is None or (call.method and call.function not in _METHODS):
-            known = _METHODS if call.method else {*FUNCTIONS, *SPECIAL_FUNCTIONS}
+        if function is None or (call.method and call.function not in METHODS):
+            known = METHODS | MACROS if call.method else {*FUNCTIONS, *SPECIAL_FUNCTIONS}
             self.report(f"unknown function {call.function}{_suggestion(call.function, known)}", call)
             return None
         present = [kind for kind in kinds if kind is not None]
@@ -186,7 +197,14 @@ class _Checker:
         if result is None:
             given = ", ".join(str(kind) for kind in present) or "nothing"
             self.report(f"{call.function} takes {function.takes}, not {given}", call)
+        elif call.function in TIME_FIELDS and len(present) > 1:
+            self._zone(call.arguments[1])
         return result
+
+    def _zone(self, argument: Expression) -> None:
+        text = argument.value if isinstance(argument, Literal) and isinstance(argument.value, str) else None
+        if text is None or zone_of(text) is None:
+            self.report('the zone is a fixed text such as "Asia/Shanghai" or "+08:00"', argument)
 
     def _special(self, call: Call) -> Kind | None:
         argument = call.arguments[0] if len(call.arguments) == 1 else None

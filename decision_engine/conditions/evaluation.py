@@ -8,12 +8,19 @@ and so is a division by zero or a number that no longer fits. A rule holds only 
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from decision_engine.conditions.check import NOW, CheckedExpression
+from decision_engine.conditions.conversions import CONVERT
 from decision_engine.conditions.facts import LARGEST_DOUBLE, MISSING, Facts, Missing, well_typed
 from decision_engine.conditions.lexer import LARGEST_INT
-from decision_engine.conditions.moments import duration_ms, timestamp_ms
+from decision_engine.conditions.moments import (
+    FIRST_MOMENT_MS,
+    LARGEST_DURATION_MS,
+    LAST_MOMENT_MS,
+    duration_ms,
+    timestamp_ms,
+)
 from decision_engine.conditions.syntax import (
     Binary,
     Call,
@@ -25,8 +32,10 @@ from decision_engine.conditions.syntax import (
     Name,
     Unary,
 )
+from decision_engine.conditions.time_fields import moment_field, span_field, zone_of
 from decision_engine.conditions.typing_rules import (
     FUNCTIONS,
+    TIME_FIELDS,
     Kind,
     ListType,
     ValueType,
@@ -108,6 +117,8 @@ class _Compiler:
                 return _constant(timestamp_ms(text), Kind.TIMESTAMP)
             case "duration", Literal(value=str(text)):
                 return _constant(duration_ms(text), Kind.DURATION)
+            case name, _ if name in TIME_FIELDS:
+                return _time_field(name, self.compile(first), call.arguments[1:])
             case _:
                 return _function(call.function, [self.compile(argument) for argument in call.arguments])
 
@@ -247,13 +258,19 @@ def _quotient(dividend: float, divisor: float) -> float | Missing:
     return MISSING if divisor == 0 else dividend / divisor
 
 
+_RANGES: dict[ValueType, tuple[float, float]] = {
+    Kind.INT: (-LARGEST_INT - 1, LARGEST_INT),
+    Kind.DOUBLE: (-LARGEST_DOUBLE, LARGEST_DOUBLE),
+    Kind.TIMESTAMP: (FIRST_MOMENT_MS, LAST_MOMENT_MS),
+    Kind.DURATION: (-LARGEST_DURATION_MS, LARGEST_DURATION_MS),
+}
+
+
 def _bounded(run: _Run, kind: ValueType) -> _Run:
     """Numbers that have left their range are missing: never a rule that holds by overflow."""
-    if kind in (Kind.BOOL, Kind.STRING):
+    if kind not in _RANGES:
         return run
-    lowest, highest = (
-        (-LARGEST_DOUBLE, LARGEST_DOUBLE) if kind is Kind.DOUBLE else (-LARGEST_INT - 1, LARGEST_INT)
-    )  # fmt: skip
+    lowest, highest = _RANGES[kind]
 
     def bounded(facts: Facts) -> Any:
         value = run(facts)
@@ -292,6 +309,8 @@ def _function(name: str, arguments: Sequence[_Compiled]) -> _Compiled:
     assert kind is not None, "checked"  # noqa: S101 - the check has proven it
     if name in ("min", "max") and not isinstance(arguments[0].type, ListType):
         arguments = [_list(arguments)]
+    if (convert := CONVERT.get((name, cast("Kind", arguments[0].type)))) is not None:
+        return _Compiled(_bounded(_applied(convert, arguments[0].run), kind), kind)
     runs, apply = tuple(argument.run for argument in arguments), _PLAIN[name]
 
     def run(facts: Facts) -> Any:
@@ -299,6 +318,13 @@ def _function(name: str, arguments: Sequence[_Compiled]) -> _Compiled:
         return MISSING if MISSING in values else apply(*values)
 
     return _Compiled(_bounded(run, kind), kind)
+
+
+def _time_field(name: str, of: _Compiled, zone: Sequence[Expression]) -> _Compiled:
+    if of.type is Kind.DURATION:
+        return _Compiled(_applied(span_field(name), of.run), Kind.INT)
+    where = zone_of(zone[0].value) if zone and isinstance(zone[0], Literal) and isinstance(zone[0].value, str) else None
+    return _Compiled(_applied(moment_field(name, where), of.run), Kind.INT)
 
 
 def _as_double(run: _Run) -> _Run:

@@ -15,6 +15,7 @@ _TOKEN = re.compile(
     (?P<space>[ \t\r\n]+ | //[^\n]*)
   | (?P<double>(?:\d+\.\d+|\.\d+)(?:[eE][+-]?\d+)? | \d+[eE][+-]?\d+)
   | (?P<int>0[xX][0-9a-fA-F]+ | \d+)
+  | (?P<raw>[rR](?:"[^"\n]*" | '[^'\n]*'))
   | (?P<string>"(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*')
   | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<symbol>&&|\|\||==|!=|<=|>=|[<>!+\-*/%?:.,()\[\]])
@@ -68,6 +69,8 @@ def _unreadable(text: str, position: int) -> str:
     character = text[position]
     if character in "\"'":
         return "the text in quotes is not closed"
+    if character in "{}":
+        return "there are no maps and messages here; write [ ] for a list"
     if character == "=":
         return "a single = compares nothing; write =="
     if character in "&|":
@@ -79,6 +82,8 @@ def _refuse_glued(text: str, match: re.Match[str]) -> None:
     """`1u`, `5days`: a number must not run into a name."""
     if match.lastgroup in ("int", "double") and match.end() < len(text):
         following = text[match.end()]
+        if following in "uU":
+            raise ConditionError("there are no unsigned numbers; leave the u away", match.end())
         if following.isalpha() or following == "_":
             raise ConditionError(f"a number runs into {following!r}", match.end())
 
@@ -90,6 +95,8 @@ def _token(match: re.Match[str]) -> Token:
             return Token(TokenKind.LITERAL, text, position, _integer(text, position))
         case "double":
             return Token(TokenKind.LITERAL, text, position, _double(text, position))
+        case "raw":
+            return Token(TokenKind.LITERAL, text, position, text[2:-1])
         case "string":
             return Token(TokenKind.LITERAL, text, position, _unescape(text[1:-1], position + 1))
         case "name" if text in ("true", "false"):

@@ -14,8 +14,12 @@ _MILLISECONDS = {
     "ms": Fraction(1), "us": Fraction(1, 1_000), "ns": Fraction(1, 1_000_000),
 }  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LARGEST_DURATION = 315_576_000_000_000
+LARGEST_DURATION_MS = 315_576_000_000_000
 """Ten thousand years in milliseconds, CEL's bound."""
+FIRST_MOMENT_MS = -62_135_596_800_000
+"""The beginning of the year 1, CEL's bound."""
+LAST_MOMENT_MS = 253_402_300_799_999
+"""The end of the year 9999, CEL's bound."""
 
 
 def timestamp_ms(text: str) -> int | None:
@@ -39,6 +43,6 @@ def duration_ms(text: str) -> int | None:
         return None
     parts = _DURATION_PART.findall(match.group(2))
     total = sum((Fraction(number) * _MILLISECONDS[unit] for number, unit in parts), Fraction())
-    if total > _LARGEST_DURATION:
+    if total > LARGEST_DURATION_MS:
         return None
     return -int(total) if match.group(1) == "-" else int(total)

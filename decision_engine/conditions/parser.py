@@ -2,6 +2,7 @@
 
 from decision_engine.conditions.errors import ConditionError
 from decision_engine.conditions.lexer import LARGEST_INT, Token, TokenKind, tokenize
+from decision_engine.conditions.macros import MACROS, MOST_PARTS, expanded, height_of, size_of
 from decision_engine.conditions.syntax import (
     Binary,
     Call,
@@ -49,6 +50,8 @@ class _Parser:
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._next = 0
+        self._parts = 0
+        """Parts that macros have been written out to."""
 
     def conditional(self, depth: int) -> _Sized:
         """condition ? then : otherwise, or anything simpler."""
@@ -112,10 +115,21 @@ class _Parser:
                 raise ConditionError("after the dot comes a function, such as startsWith(…)", method.position)
             self._next += 2
             arguments, argument_height = self._sequence(")", depth)
-            expression = Call(
-                function=method.text, arguments=(expression, *arguments), position=method.position, method=True
-            )
-            height = self._grown(max(height, argument_height), method)
+            call = Call(function=method.text, arguments=(expression, *arguments), position=method.position, method=True)
+            if method.text in MACROS:
+                expression, height = self._written_out(call, method)
+                continue
+            expression, height = call, self._grown(max(height, argument_height), method)
+        return expression, height
+
+    def _written_out(self, macro: Call, token: Token) -> _Sized:
+        """What the macro stands for; all macros of a condition together may grow it only so far."""
+        expression = expanded(macro)
+        self._parts += size_of(expression)
+        if self._parts > MOST_PARTS:
+            raise ConditionError(f"the lists of this condition are too large for {token.text}", token.position)
+        height = height_of(expression)
+        self._check(height, token)
         return expression, height
 
     def _primary(self, depth: int) -> _Sized:

@@ -14,6 +14,7 @@ from decision_engine.conditions.atoms import AttributeTest, HoldingTest, indexab
 from decision_engine.conditions.attribute_masks import LookupMasks, ThresholdMasks, lookup_masks, threshold_masks
 from decision_engine.conditions.check import CheckedExpression
 from decision_engine.conditions.evaluation import Facts, Missing, compile_expression, well_typed
+from decision_engine.conditions.folding import fold
 from decision_engine.conditions.holding_masks import HoldingMasks, holding_masks
 from decision_engine.conditions.normal_form import Atom, Conjunction, disjunctive_form
 from decision_engine.conditions.rendering import render
@@ -155,9 +156,10 @@ class _Builder:
 
     def _add_rule(self, number: int, rule: CheckedExpression) -> None:
         self._kinds.update(rule.types)
-        conjunctions = disjunctive_form(rule.expression, MOST_CONJUNCTIONS)
+        folded = fold(rule.expression)
+        conjunctions = disjunctive_form(folded, MOST_CONJUNCTIONS)
         if conjunctions is None:
-            conjunctions = ((Atom(rule.expression, negated=False),),)
+            conjunctions = ((Atom(folded, negated=False),),)
         for position, conjunction in enumerate(conjunctions):
             bit = number
             if position > 0:

@@ -126,6 +126,36 @@ def _magnitude(arguments: Sequence[ValueType]) -> Kind | None:
     return kind if isinstance(kind, Kind) and kind in NUMBERS else None
 
 
+CONVERTIBLE = {
+    "int": frozenset({Kind.INT, Kind.DOUBLE, Kind.STRING, Kind.TIMESTAMP}),
+    "double": frozenset({Kind.INT, Kind.DOUBLE, Kind.STRING}),
+    "string": frozenset({Kind.STRING, Kind.INT, Kind.BOOL, Kind.TIMESTAMP, Kind.DURATION}),
+    "bool": frozenset({Kind.BOOL, Kind.STRING}),
+}
+"""Which kinds a conversion takes. No text of a double: its spelling differs from one CEL to the next."""
+_SPAN_FIELDS = frozenset({"getHours", "getMinutes", "getSeconds", "getMilliseconds"})
+TIME_FIELDS = _SPAN_FIELDS | {
+    "getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear",
+}  # fmt: skip
+
+
+def _conversion(name: str) -> "Function":
+    def result(arguments: Sequence[ValueType]) -> Kind | None:
+        return Kind(name) if len(arguments) == 1 and arguments[0] in CONVERTIBLE[name] else None
+
+    return Function(f"one {', '.join(sorted(CONVERTIBLE[name]))}", result)
+
+
+def _time_field(name: str) -> "Function":
+    def result(arguments: Sequence[ValueType]) -> Kind | None:
+        kinds = list(arguments)
+        of_moment = kinds in ([Kind.TIMESTAMP], [Kind.TIMESTAMP, Kind.STRING])
+        return Kind.INT if of_moment or (name in _SPAN_FIELDS and kinds == [Kind.DURATION]) else None
+
+    of = "a moment or a duration" if name in _SPAN_FIELDS else "a moment"
+    return Function(f'{of}, a moment also with a zone: now.{name}("Asia/Shanghai")', result)
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function over values: what it takes, in words, and the type it gives."""
@@ -142,6 +172,21 @@ FUNCTIONS = {
     "min": Function("numbers", _extreme),
     "max": Function("numbers", _extreme),
     "abs": Function("one number", _magnitude),
+    **{name: _conversion(name) for name in CONVERTIBLE},
+    **{name: _time_field(name) for name in sorted(TIME_FIELDS)},
 }
 SPECIAL_FUNCTIONS = frozenset({"has", "has_product", "timestamp", "duration"})
 """Functions whose argument is a name or a fixed text rather than a value."""
+
+METHODS = frozenset({"startsWith", "endsWith", "contains", "size"}) | TIME_FIELDS
+"""Functions that may be written behind their first argument."""
+REFUSED_FUNCTIONS = {
+    "matches": "a pattern can take unboundedly long; use startsWith, endsWith, contains or in",
+    "map": "it gives a list; exists, all and exists_one over a list are there",
+    "filter": "it gives a list; exists, all and exists_one over a list are there",
+    "uint": "there are no unsigned numbers; use int",
+    "bytes": "there are no bytes; use text",
+    "type": "every name has one type, told by the data dictionary",
+    "dyn": "every name has one type, told by the data dictionary",
+}
+"""What CEL has and this language leaves out, with the reason given to who writes it."""

@@ -17,6 +17,11 @@ _SUFFIXES = (".yaml", ".yml")
 
 def load_strategy_file(path: Path) -> Strategy:
     """The strategy in a file or folder. Raises StrategyInvalid with all problems, those of the YAML included."""
+    return load_strategy_with_document(path)[0]
+
+
+def load_strategy_with_document(path: Path) -> tuple[Strategy, Node]:
+    """The strategy and the document it was read from, which knows the line of everything."""
     files = [_read(file) for file in _files(path)]
     problems = [problem for file in files for problem in file.problems]
     roots = [file.root for file in files if file.root is not None]
@@ -30,7 +35,7 @@ def load_strategy_file(path: Path) -> Strategy:
         raise StrategyInvalid(found) from error
     if problems:
         raise StrategyInvalid(problems)
-    return strategy
+    return strategy, document
 
 
 def _files(path: Path) -> list[Path]:

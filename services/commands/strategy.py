@@ -2,11 +2,14 @@
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from decision_engine.errors import StrategyInvalid
 from decision_engine.strategy import ContactLimit, Strategy
-from services.adapters.file_strategy_source import load_strategy_file
+from decision_engine.strategy_loading.analysis import analyse
+from decision_engine.strategy_loading.analysis_findings import Finding, Severity
+from services.adapters.file_strategy_source import load_strategy_with_document
 
 NAME = "strategy"
 HELP = "check a strategy (file or folder) and report every problem at once, or show what it holds"
@@ -16,8 +19,9 @@ EXAMPLE = "kairos strategy check deploy/strategies/demo_bank"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`check PATH` and `show PATH`."""
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
-    check = _act(acts, "check", "report every problem; status 0 only if there is none")
+    check = _act(acts, "check", "report every problem, and what can hardly be meant; status 0 only if nothing is wrong")
     check.add_argument("path", type=Path, help="folder or file of the strategy")
+    check.add_argument("--strict", action="store_true", help="status 1 for warnings, too")
     show = _act(acts, "show", "offers, placements, limits and attributes")
     show.add_argument("path", type=Path, help="folder or file of the strategy")
     show.add_argument("--attributes", action="store_true", help="list every attribute of the data dictionary")
@@ -37,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Status 1 when the strategy has problems."""
     path: Path = args.path
     try:
-        strategy = load_strategy_file(path)
+        strategy, document = load_strategy_with_document(path)
     except StrategyInvalid as error:
         for problem in error.problems:
             print(problem)
@@ -45,9 +49,22 @@ def run(args: argparse.Namespace) -> int:
         print(f"{path}: {count} problem{'' if count == 1 else 's'}")
         return 1
     if args.act == "check":
-        print(f"{path}: sound, version {strategy.version}; {_summary(strategy)}")
-        return 0
+        return _report(path, strategy, analyse(strategy, document), strict=args.strict)
     print("\n".join(_description(strategy, every_attribute=args.attributes)))
+    return 0
+
+
+def _report(path: Path, strategy: Strategy, findings: Sequence[Finding], *, strict: bool) -> int:
+    """Prints every finding; status 1 for an error, or when strict for any."""
+    for finding in findings:
+        print(finding)
+    counts = Counter(finding.severity for finding in findings)
+    told = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in sorted(counts.items()))
+    if counts[Severity.ERROR] or (strict and findings):
+        print(f"{path}: {told}")
+        return 1
+    with_warnings = f" with {told}" if told else ""
+    print(f"{path}: sound{with_warnings}, version {strategy.version}; {_summary(strategy)}")
     return 0
 
 

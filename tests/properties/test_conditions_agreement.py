@@ -5,16 +5,18 @@
 
 import math
 import os
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+import sys
+from datetime import UTC, timedelta, timezone
+from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from cel_expr_python import cel
 
-from decision_engine.conditions.check import CheckedExpression, checked_condition, checked_expression
+from decision_engine.conditions.check import CheckedExpression, check, checked_condition, checked_expression
 from decision_engine.conditions.evaluation import MISSING, Facts, compile_expression
+from decision_engine.conditions.folding import fold
 from decision_engine.conditions.moments import duration_ms, timestamp_ms
 from decision_engine.conditions.parser import parse
 from decision_engine.conditions.predicate_index import PredicateIndex
@@ -30,148 +32,11 @@ from decision_engine.conditions.syntax import (
     Name,
     Unary,
 )
-from decision_engine.features.definitions import AttributeType, Value
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # the conditions are written beside the benchmarks
+from loadtests.condition_world import EPOCH, TYPES, Conditions, batches, cel_environment, cel_result, random_facts
 
 PAIRS = int(os.environ.get("KAIROS_CONDITION_PAIRS", "4000"))
-RULES_A_BATCH = 40
-FACTS_A_BATCH = 10
-NOW = 1_795_000_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-INT, DOUBLE, STRING = AttributeType.INT, AttributeType.DOUBLE, AttributeType.STRING
-TYPES = {
-    "age": INT,
-    "count": INT,
-    "share": DOUBLE,
-    "balance": DOUBLE,
-    "city": STRING,
-    "context.page": STRING,
-    "vip": AttributeType.BOOL,
-    "open": AttributeType.BOOL,
-    "assessed": AttributeType.TIMESTAMP,
-}
-TEXTS = ("", "a", "ab", "abc", "é", "北京", 'q"q', "\\")
-INTS = (-3, -1, 0, 1, 2, 3, 7, 2**62, -(2**62))
-DOUBLES = (-2.5, -1.0, -0.0, 0.0, 0.5, 1.0, 1.5, 3.0, 1e300)
-"""The last one lets products leave the range: CEL goes on with infinity, here that is unknown."""
-MOMENTS = ("2026-11-20T08:00:00+08:00", "2026-11-21T00:00:00Z", "2024-02-29T23:59:59.999Z")
-DURATIONS = ("24h", "1h30m", "-90s", "8760h", "0s")
-PRODUCTS = ("gold", "loan", "fund")
-
-
-class Conditions:
-    """Writes random conditions. Within `cel` it keeps to what CEL itself accepts."""
-
-    def __init__(self, random: Random, *, cel: bool) -> None:
-        self.random = random
-        self.cel = cel
-
-    def boolean(self, depth: int) -> str:
-        choices = [self.comparison, self.comparison, self.membership, self.flag]
-        if depth > 0:
-            choices += [self.conjunction, self.disjunction, self.negation, self.choice, self.equivalence]
-        return self.random.choice(choices)(depth - 1)
-
-    def flag(self, _: int) -> str:
-        kinds = ["vip", "open", "true", "false", self.text_test()]
-        if not self.cel:
-            kinds += [f"has({self.random.choice(list(TYPES))})", f'has_product("{self.random.choice(PRODUCTS)}")'] * 2
-        return self.random.choice(kinds)
-
-    def conjunction(self, depth: int) -> str:
-        return " && ".join(f"({self.boolean(depth)})" for _ in range(self.random.randint(2, 4)))
-
-    def disjunction(self, depth: int) -> str:
-        return " || ".join(f"({self.boolean(depth)})" for _ in range(self.random.randint(2, 3)))
-
-    def negation(self, depth: int) -> str:
-        return f"!({self.boolean(depth)})"
-
-    def choice(self, depth: int) -> str:
-        return f"({self.boolean(depth)} ? {self.boolean(depth)} : {self.boolean(depth)})"
-
-    def equivalence(self, depth: int) -> str:
-        return f"({self.boolean(depth)}) {self.random.choice(['==', '!='])} ({self.boolean(depth)})"
-
-    def comparison(self, depth: int) -> str:
-        operator = self.random.choice(["==", "!=", "<", "<=", ">", ">="])
-        kinds = [self.integer, self.double, self.text, self.moment, self.span]
-        left = right = self.random.choice(kinds)
-        if not self.cel and left in (self.integer, self.double) and self.random.random() < 0.3:
-            right = self.random.choice([self.integer, self.double])
-        return f"{left(depth)} {operator} {right(depth)}"
-
-    def membership(self, depth: int) -> str:
-        kind = self.random.choice([self.integer, self.double, self.text])
-        entries = ", ".join(kind(-1) for _ in range(self.random.randint(1, 4)))
-        return f"{kind(depth)} in [{entries}]"
-
-    def integer(self, depth: int) -> str:
-        if depth > 0 and self.random.random() < 0.35:
-            left, right = self.integer(depth - 1), self.integer(depth - 1)
-            if not self.cel and self.random.random() < 0.3:
-                return f"{self.random.choice(['min', 'max'])}({left}, {right})"
-            return f"({left} {self.random.choice('+-*/%')} {right})"
-        return self.random.choice(["age", "count", str(self.random.choice(INTS)), f"size({self.text(-1)})", "-age"])
-
-    def double(self, depth: int) -> str:
-        if depth > 0 and self.random.random() < 0.35:
-            left = self.double(depth - 1)
-            if self.random.random() < 0.3:
-                return f"({left} / {self.random.choice(['0.5', '2.0', '-4.0'])})"
-            if not self.cel and self.random.random() < 0.3:
-                return f"abs({left} - {self.integer(-1)})"
-            return f"({left} {self.random.choice('+-*')} {self.double(depth - 1)})"
-        return self.random.choice(
-            ["share", "balance", repr(self.random.choice(doubles(cel=self.cel))).replace("e+", "e")]
-        )
-
-    def text(self, depth: int) -> str:
-        if depth > 0 and self.random.random() < 0.2:
-            return f"({self.text(-1)} + {self.text(-1)})"
-        return self.random.choice(["city", "context.page", quoted(self.random.choice(TEXTS))])
-
-    def text_test(self) -> str:
-        return f"{self.text(-1)}.{self.random.choice(['startsWith', 'endsWith', 'contains'])}({self.text(-1)})"
-
-    def moment(self, depth: int) -> str:
-        if depth > 0 and self.random.random() < 0.3:
-            return f"({self.moment(-1)} {self.random.choice('+-')} {self.span(-1)})"
-        return self.random.choice(["assessed", "now", f'timestamp("{self.random.choice(MOMENTS)}")'])
-
-    def span(self, depth: int) -> str:
-        if depth > 0 and self.random.random() < 0.4:
-            return f"({self.moment(-1)} - {self.moment(-1)})"
-        return f'duration("{self.random.choice(DURATIONS)}")'
-
-
-def quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def doubles(*, cel: bool) -> tuple[float, ...]:
-    return DOUBLES[:-1] if cel else DOUBLES
-
-
-def random_facts(random: Random, *, cel: bool) -> Facts:
-    candidates: dict[str, tuple[Value, ...]] = {
-        "age": INTS, "count": INTS, "share": doubles(cel=cel), "balance": doubles(cel=cel),
-        "city": TEXTS, "context.page": TEXTS,
-        "vip": (True, False), "open": (True, False),
-        "assessed": (NOW, NOW - 86_400_000, 1_763_596_800_000, 0),
-    }  # fmt: skip
-    values = {name: random.choice(known) for name, known in candidates.items() if random.random() < 0.8}
-    return Facts(values, frozenset(p for p in PRODUCTS if random.random() < 0.4), NOW)
-
-
-def batches(*, cel: bool) -> Iterator[tuple[list[str], list[Facts]]]:
-    for seed in range(max(1, PAIRS // (RULES_A_BATCH * FACTS_A_BATCH))):
-        random = Random(seed if cel else f"own {seed}")
-        conditions = Conditions(random, cel=cel)
-        yield (
-            [conditions.boolean(random.randint(0, 3)) for _ in range(RULES_A_BATCH)],
-            [random_facts(random, cel=cel) for _ in range(FACTS_A_BATCH)],
-        )
 
 
 class Unknown(Exception):
@@ -260,6 +125,10 @@ class Reference:
         if e.function == "has_product":
             return isinstance(first, Literal) and first.value in self.facts.holdings
         values = [self.value(argument) for argument in e.arguments]
+        if e.function.startswith("get"):
+            return self.field(e.function, str(kind_of(first)), *values)
+        if e.function in ("int", "double", "string", "bool"):
+            return self.converted(e.function, str(kind_of(first)), values[0])
         return {
             "timestamp": lambda: timestamp_ms(*values),
             "duration": lambda: duration_ms(*values),
@@ -272,6 +141,62 @@ class Reference:
             "abs": lambda: values[0] if values[0] >= 0 else -values[0],
         }[e.function]()
 
+    def field(self, function: str, kind: str, value: int, zone: str = "UTC") -> int:
+        if kind == "duration":
+            unit = {"getHours": 3_600_000, "getMinutes": 60_000, "getSeconds": 1_000}.get(function)
+            return self.truncated(value, unit) if unit else value - 1_000 * self.truncated(value, 1_000)
+        moment = EPOCH + timedelta(milliseconds=value)
+        if ":" in zone:
+            hours, minutes = zone.lstrip("+-").split(":")
+            east = timedelta(hours=int(hours), minutes=int(minutes))
+            local = moment.astimezone(timezone(-east if zone.startswith("-") else east))
+        else:
+            local = moment.astimezone(ZoneInfo(zone))
+        year, month, day = local.year, local.month, local.day
+        return {
+            "getFullYear": year,
+            "getMonth": month - 1,
+            "getDate": day,
+            "getDayOfMonth": day - 1,
+            "getDayOfWeek": int(local.strftime("%w")),
+            "getDayOfYear": int(local.strftime("%j")) - 1,
+            "getHours": local.hour,
+            "getMinutes": local.minute,
+            "getSeconds": local.second,
+            "getMilliseconds": value % 1_000,
+        }[function]
+
+    def converted(self, target: str, kind: str, value: Any) -> Any:
+        if target == kind:
+            return value
+        try:
+            match target, kind:
+                case "int", "timestamp":
+                    return value // 1_000
+                case "int", _:
+                    return self.fitting(int(value))
+                case "double", _:
+                    return float("-" if "_" in str(value) else value)
+                case "bool", _:
+                    known = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+                    return known[{"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}.get(value, value)]
+                case _, "timestamp":
+                    text = (EPOCH + timedelta(milliseconds=value)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+                    return text + (f".{value % 1_000:03}Z" if value % 1_000 else "Z")
+                case _, "duration":
+                    whole, part = divmod(abs(value), 1_000)
+                    return ("-" if value < 0 else "") + (f"{whole}.{part:03}s" if part else f"{whole}s")
+                case _:
+                    return str(value).lower()
+        except (ValueError, KeyError):
+            raise Unknown from None
+
+
+def kind_of(expression: Expression) -> object:
+    checked = check(expression, TYPES)
+    assert isinstance(checked, CheckedExpression)
+    return checked.type
+
 
 def reference_result(checked: CheckedExpression, facts: Facts) -> Any:
     try:
@@ -283,7 +208,7 @@ def reference_result(checked: CheckedExpression, facts: Facts) -> Any:
 @pytest.mark.parametrize("cel_only", [False, True])
 def test_closures_and_the_index_agree_with_the_reference(cel_only: bool) -> None:
     seen = {True: 0, False: 0, MISSING: 0}
-    for texts, many_facts in batches(cel=cel_only):
+    for texts, many_facts in batches(PAIRS, cel=cel_only):
         rules = [checked_condition(text, TYPES) for text in texts]
         closures = [compile_expression(rule) for rule in rules]
         index = PredicateIndex.build(rules)
@@ -300,8 +225,18 @@ def test_closures_and_the_index_agree_with_the_reference(cel_only: bool) -> None
     assert min(seen.values()) > sum(seen.values()) * 0.1, "the conditions must not all end alike"
 
 
+def test_folding_changes_no_result() -> None:
+    for texts, many_facts in batches(PAIRS, cel=False):
+        for text in texts:
+            checked = checked_condition(text, TYPES)
+            folded = CheckedExpression(expression=fold(checked.expression), type=checked.type, types=checked.types)
+            written, shorter = compile_expression(checked), compile_expression(folded)
+            for facts in many_facts:
+                assert shorter(facts) is written(facts), (text, facts)
+
+
 def test_a_restricted_evaluation_reports_exactly_the_rules_of_interest() -> None:
-    for texts, many_facts in batches(cel=False):
+    for texts, many_facts in batches(PAIRS, cel=False):
         index = PredicateIndex.build([checked_condition(text, TYPES) for text in texts])
         random = Random(len(texts))
         for facts in many_facts:
@@ -310,31 +245,14 @@ def test_a_restricted_evaluation_reports_exactly_the_rules_of_interest() -> None
 
 
 def test_what_is_rendered_parses_to_the_same_expression() -> None:
-    for texts, _ in batches(cel=False):
+    for texts, _ in batches(PAIRS, cel=False):
         for text in texts:
             assert parse(render(parse(text))) == parse(text)
 
 
-def cel_environment() -> Any:
-    kinds = {
-        INT: cel.Type.INT, DOUBLE: cel.Type.DOUBLE, STRING: cel.Type.STRING,
-        AttributeType.BOOL: cel.Type.BOOL, AttributeType.TIMESTAMP: cel.Type.TIMESTAMP,
-    }  # fmt: skip
-    return cel.NewEnv(variables={name: kinds[kind] for name, kind in TYPES.items()} | {"now": cel.Type.TIMESTAMP})
-
-
-def cel_result(expression: Any, facts: Facts) -> Any:
-    """What CEL computes; its errors (a missing name, an overflow, a division by zero) are our MISSING."""
-    data: dict[str, object] = {**facts.values, "now": EPOCH + timedelta(milliseconds=facts.now_ms)}
-    if "assessed" in data:
-        data["assessed"] = EPOCH + timedelta(milliseconds=int(facts.values["assessed"]))
-    result = expression.eval(data=data)
-    return MISSING if result.type() == cel.Type.ERROR else result.value()
-
-
 def test_conditions_mean_what_they_mean_in_cel() -> None:
     environment = cel_environment()
-    for texts, many_facts in batches(cel=True):
+    for texts, many_facts in batches(PAIRS, cel=True):
         for text in texts:
             theirs, ours = environment.compile(text), compile_expression(checked_condition(text, TYPES))
             for facts in many_facts:

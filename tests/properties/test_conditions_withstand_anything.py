@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 from decision_engine.conditions.check import checked_expression
 from decision_engine.conditions.errors import ConditionError
 from decision_engine.conditions.evaluation import Facts, compile_expression
+from decision_engine.conditions.reasoning import Reasoner
+from decision_engine.conditions.requirements import alternatives_of
+from decision_engine.conditions.typing_rules import Kind
 from decision_engine.errors import StrategyInvalid
 from decision_engine.features.definitions import AttributeType
 from decision_engine.features.updates import EVENT_FIELDS
+from decision_engine.strategy_loading.analysis import analyse
 from decision_engine.strategy_loading.document import Entry, ListNode, MapNode, Node, ScalarNode
 from decision_engine.strategy_loading.loading import load_strategy
 from services.adapters.yaml_document import read_yaml
@@ -21,7 +25,8 @@ SAMPLE = Path(__file__).parents[1] / "unit" / "strategy_loading" / "sample_strat
 MUTATIONS = 400
 WORDS = st.sampled_from(
     ["age", "city", "now", "vip", "&&", "||", "!", "==", "<", "in", "[", "]", "(", ")", ",", "?", ":", ".", "-", "+",
-     "/", "%", "1", "2.5", "'a'", "true", "has(", "has_product('x')", "size(", "startsWith(", "duration('1h')", "min("]
+     "/", "%", "1", "2.5", "'a'", "true", "has(", "has_product('x')", "size(", "startsWith(", "duration('1h')", "min(",
+     "[1, age].exists(x, x", "['a'].all(y, y", ".getHours(", "int(", "string(", "x", "y", "r'a'"]
 )  # fmt: skip
 TYPES = {"age": AttributeType.INT, "city": AttributeType.STRING, "vip": AttributeType.BOOL}
 
@@ -35,6 +40,24 @@ def test_any_text_is_a_condition_or_an_error_with_a_position(text: str) -> None:
         assert all(0 <= problem.position <= len(text) for problem in error.problems)
         return
     compile_expression(checked)(Facts({"age": 3}, frozenset(), 0))
+    if checked.type is Kind.BOOL and (alternatives := alternatives_of(checked)) is not None:
+        Reasoner().possible(alternatives)
+        Reasoner().certain(alternatives)
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{', '.join(map(str, range(1_000)))}].exists(x, [1, 2, 3, 4].all(y, x * y > age && x + y < age && x != y))",
+        "[1, 2, 3].exists(a, " * 12 + "true" + ")" * 12,
+        " || ".join(["[1, 2, 3, 4, 5, 6, 7, 8].exists(x, [1, 2, 3, 4, 5, 6, 7, 8].all(y, x + y > age))"] * 90),
+        f"[{', '.join(['nobody'] * 900)}].all(x, x > 1)",
+    ],
+)
+def test_no_macro_can_be_written_out_without_end(text: str) -> None:
+    with pytest.raises(ConditionError):
+        checked_expression(text, TYPES)
 
 
 @settings(max_examples=150, deadline=None)
@@ -51,7 +74,7 @@ def test_a_strategy_with_anything_in_it_is_loaded_or_refused_with_problems() -> 
     for seed in range(MUTATIONS):
         mutated = mutate(document, Random(seed), chance=0.01)
         try:
-            load_strategy(mutated, EVENT_FIELDS)
+            analyse(load_strategy(mutated, EVENT_FIELDS), mutated)
         except StrategyInvalid as error:
             refused += 1
             assert error.problems

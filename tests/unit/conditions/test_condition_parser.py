@@ -79,7 +79,7 @@ def test_literals(text: str, value: object) -> None:
         ("a & b", "a single & is no operator; write &&", 2),
         ("a == 'b", "not closed", 5),
         ("a == null", "null is not supported", 5),
-        ("a == 5u", "a number runs into 'u'", 6),
+        ("a == 5u", "there are no unsigned numbers; leave the u away", 6),
         ("9223372036854775808", "does not fit into 64 bits", 0),
         ("1e999", "too large", 0),
         (r"'\q'", "unknown escape", 1),

@@ -9,8 +9,11 @@ import pytest
 from decision_engine.conditions.check import checked_condition, checked_expression
 from decision_engine.conditions.errors import ConditionError
 from decision_engine.conditions.evaluation import MISSING, Facts, compile_expression
+from decision_engine.conditions.macros import MOST_PARTS
 from decision_engine.conditions.parser import MAX_DEPTH, MAX_LENGTH, MAX_LIST
 from decision_engine.conditions.predicate_index import PredicateIndex
+from decision_engine.conditions.reasoning import Reasoner
+from decision_engine.conditions.requirements import alternatives_of
 from decision_engine.features.definitions import AttributeType, Value
 
 PAGE = (Path(__file__).parents[3] / "docs" / "conditions.md").read_text(encoding="utf-8")
@@ -78,10 +81,39 @@ def test_an_example_gives_what_the_page_says(condition: str, facts: Facts, resul
     checked = checked_expression(condition, TYPES)
     value = compile_expression(checked)(facts)
     expected = {"true": True, "false": False, "unknown": MISSING}
-    assert value == (expected[result] if result in expected else float(result))
+    if result.startswith('"'):
+        assert value == result.strip('"')
+    else:
+        assert value == (expected[result] if result in expected else float(result))
     if checked.type == "bool":
         assert PredicateIndex.build([checked]).evaluate(facts) == (value is True)
 
 
 def test_the_limits_are_those_of_the_parser() -> None:
-    assert f"Limits: {MAX_LENGTH:,} characters, {MAX_DEPTH} levels of nesting, {MAX_LIST:,} entries of a list." in PAGE
+    limits = f"{MAX_LENGTH:,} characters, {MAX_DEPTH} levels of nesting, {MAX_LIST:,} entries of a list"
+    assert f"Limits: {limits}, {MOST_PARTS:,} parts once macros are written out." in PAGE
+
+
+def rules_shown() -> list[tuple[str, str]]:
+    blocks = re.findall(r"```rules\n(.*?)```", PAGE, flags=re.DOTALL)
+    lines = [line.rpartition("// ") for block in blocks for line in block.splitlines()]
+    return [(rules.strip(), finding.strip()) for rules, _, finding in lines]
+
+
+def test_the_page_shows_what_is_found_out_about_rules() -> None:
+    assert len(rules_shown()) > 10
+
+
+@pytest.mark.parametrize(("rules", "finding"), rules_shown(), ids=[rules for rules, _ in rules_shown()])
+def test_the_check_finds_out_what_the_page_says(rules: str, finding: str) -> None:
+    reasoner = Reasoner()
+    found = [alternatives_of(checked_condition(rule, TYPES)) for rule in rules.split(" | ")]
+    first, second = found[0], found[-1]
+    assert first is not None
+    assert second is not None
+    if len(found) == 1:
+        assert reasoner.possible(first) is not finding.startswith("never holds")
+        assert reasoner.certain(first) is (finding == "always holds")
+    else:
+        assert reasoner.implies(first, second) is (finding == "the second never refuses anyone")
+        assert (not reasoner.compatible(first, second)) is (finding == "exclude each other")
