@@ -4,23 +4,33 @@ Every limit is counted once a decision over the person's records; what remains i
 The ledger runs the very same rules again, atomically, when it reserves.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from decision_engine.calendar_windows import window_start_ms
-from decision_engine.contact_ledger import ContactClock, ContactRecord, ContactRule, Scope
+from decision_engine.calendar_windows import DAY_MINUTES, first_moment_ms, local_time, window_start_ms
+from decision_engine.contact_ledger import (
+    LOST_FLAG,
+    OUTBOUND_FLAG,
+    ContactClock,
+    ContactRecord,
+    ContactRule,
+    Direction,
+    Scope,
+)
 from decision_engine.identifiers import key32
 from decision_engine.offers import Offer
 from decision_engine.outcomes import ContactStatus, Stage
 from decision_engine.rejections import PASSED, EngineRejection, Falls, Indexes, Mask, Rejection
-from decision_engine.strategy import ContactLimit, ContactWindow
+from decision_engine.strategy import AppliesTo, ContactLimit, ContactWindow
 
 _RESERVED = int(ContactStatus.RESERVED)
 _ANY_RESPONSE = int(ContactStatus.ANY_RESPONSE)
+_ANSWERS = int(ContactStatus.ANY_RESPONSE & ~ContactStatus.IMPRESSION)
+_NONE: Indexes = np.empty(0, np.intp)
 _KEY_OF: Mapping[Scope, Callable[[ContactRecord], int]] = {
     Scope.OFFER: attrgetter("offer"),
     Scope.GROUP: attrgetter("group"),
@@ -39,45 +49,77 @@ class OfferKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedLimit:
+    """A limit made ready. It counts contacts whose key in the `scope` is `key` (None: each key by itself), and holds
+    back the offers of `holds`, in one `channel` (its key) or in all of them. `window` is the place of its window among
+    the distinct ones. `statuses` and `without` are the limit's, as plain numbers."""
+
+    limit: ContactLimit
+    scope: Scope
+    key: int | None
+    holds: Mask
+    channel: int | None
+    window: int
+    statuses: int
+    without: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContactPlan:
-    """The limits, with the one key each speaks of (None: each key by itself) and the place of its window among the
-    distinct ones; and which offers stand behind each key of a scope. `exempt` are the mandatory offers, `marketing`
-    those that cannot be made without the ledger.
+    """The limits in the order they are tried, and which offers stand behind each key of a scope. `held_by` are the
+    offers that each kind of rule concerns, `exempt` the mandatory ones, `marketing` those that cannot be made without
+    the ledger, `outbound` the keys of the channels in which the bank comes to the customer.
     """
 
-    limits: tuple[ContactLimit, ...]
-    only_keys: tuple[int | None, ...]
+    limits: tuple[PlannedLimit, ...]
     windows: tuple[ContactWindow, ...]
-    window_of: tuple[int, ...]
     zone: ZoneInfo
     first_number: int
     keys: tuple[OfferKeys, ...]
     members: Mapping[Scope, Mapping[int, Indexes]]
+    held_by: Mapping[AppliesTo, Mask]
     exempt: Mask
     marketing: Mask
+    outbound: frozenset[int]
+    calendar_starts: MutableMapping[str, tuple[int, int, int]]
+    """By calendar window: its start, and the local day it holds for (a memory, filled on use)."""
 
 
 def plan_contacts(
-    offers: Sequence[Offer], limits: Sequence[ContactLimit], zone: ZoneInfo, first_number: int
+    offers: Sequence[Offer],
+    limits: Sequence[ContactLimit],
+    zone: ZoneInfo,
+    first_number: int,
+    outbound: Collection[str] = (),
 ) -> tuple[ContactPlan, tuple[Rejection, ...]]:
-    """Prepares keys and memberships; the rejections, one a limit, are numbered from `first_number`."""
+    """Prepares keys and memberships; the rejections, one a limit, are numbered from `first_number`. `outbound` names
+    the channels in which the bank comes to the customer."""
     keys = tuple(OfferKeys(offer=key32(o.name), group=key32(o.group), issue=key32(o.issue)) for o in offers)
     windows = tuple(dict.fromkeys(limit.window for limit in limits))
+    members = {
+        Scope.OFFER: _members([key.offer for key in keys]),
+        Scope.GROUP: _members([key.group for key in keys]),
+        Scope.ISSUE: _members([key.issue for key in keys]),
+    }
+    mandatory = np.array([offer.mandatory for offer in offers], np.bool_)
+    marketing = np.array([offer.purpose == "marketing" for offer in offers], np.bool_)
+    held_by = {
+        AppliesTo.MARKETING: marketing & ~mandatory,
+        AppliesTo.OPTIONAL: ~mandatory,
+        AppliesTo.ALL: np.ones(len(keys), np.bool_),
+    }
     plan = ContactPlan(
-        limits=tuple(limits),
-        only_keys=tuple(None if limit.of is None or limit.scope is Scope.ALL else key32(limit.of) for limit in limits),
+        limits=tuple(_planned(limit, windows.index(limit.window), members, held_by) for limit in limits),
         windows=windows,
-        window_of=tuple(windows.index(limit.window) for limit in limits),
         zone=zone,
         first_number=first_number,
         keys=keys,
-        members={
-            Scope.OFFER: _members([key.offer for key in keys]),
-            Scope.GROUP: _members([key.group for key in keys]),
-            Scope.ISSUE: _members([key.issue for key in keys]),
-        },
-        exempt=np.array([offer.mandatory for offer in offers], np.bool_),
-        marketing=np.array([offer.purpose == "marketing" for offer in offers], np.bool_),
+        members=members,
+        held_by=held_by,
+        exempt=mandatory,
+        marketing=marketing,
+        outbound=frozenset(map(key32, outbound)),
+        calendar_starts={},
     )
     return plan, tuple(Rejection(Stage.CONTACT_POLICY, limit.id, limit.code) for limit in limits)
 
@@ -89,37 +131,54 @@ class ContactMoment:
         self.plan = plan
         self.channel = channel
         self.now_ms = now_ms
-        starts = [window_start_ms(window, now_ms, plan.zone) for window in plan.windows]
-        self.starts = [starts[place] for place in plan.window_of]
-        self._rules: dict[tuple[int, int], ContactRule] = {}
+        self.outbound = channel in plan.outbound
+        starts = [_start_ms(plan, window, now_ms) for window in plan.windows]
+        self.starts = [starts[limit.window] for limit in plan.limits]
 
     def rules_for(self, offer: int) -> tuple[ContactRule, ...]:
-        """The limits made concrete for one offer; none for a mandatory offer."""
-        if self.plan.exempt[offer]:
-            return ()
+        """The limits made concrete for one offer; none for an offer exempt from all."""
         keys = self.plan.keys[offer]
         by_scope = (0, keys.offer, keys.group, keys.issue, self.channel)
         return tuple(
-            self._rule(place, by_scope[limit.scope])
-            for place, limit in enumerate(self.plan.limits)
-            if self.plan.only_keys[place] in (None, by_scope[limit.scope])
+            self.make_rule(place, by_scope[planned.scope] if planned.key is None else planned.key)
+            for place, planned in enumerate(self.plan.limits)
+            if planned.holds[offer] and self.concerns(planned)
         )
 
-    def _rule(self, place: int, key: int) -> ContactRule:
-        rule = self._rules.get((place, key))
-        if rule is None:
-            limit = self.plan.limits[place]
-            rule = self._rules[place, key] = ContactRule(
-                id=limit.id,
-                scope=limit.scope,
-                key=key,
-                statuses=int(limit.statuses),
-                clock=limit.clock,
-                since_ms=self.starts[place],
-                limit=limit.limit,
-                code=limit.code,
-            )
-        return rule
+    def concerns(self, planned: PlannedLimit) -> bool:
+        """Whether the limit holds anything back in this channel and its direction."""
+        direction = Direction.OUTBOUND if self.outbound else Direction.INBOUND
+        return planned.channel in (None, self.channel) and planned.limit.direction in (Direction.ANY, direction)
+
+    def make_rule(self, place: int, key: int) -> ContactRule:
+        """The limit at that place made concrete for the key it counts."""
+        planned = self.plan.limits[place]
+        limit = planned.limit
+        return ContactRule(
+            limit.id,
+            planned.scope,
+            key,
+            planned.statuses,
+            limit.clock,
+            self.starts[place],
+            limit.limit,
+            limit.code,
+            planned.without,
+            limit.direction,
+        )
+
+
+def _start_ms(plan: ContactPlan, window: ContactWindow, now_ms: int) -> int:
+    """Where the window begins; where a calendar window does is found once for each local day."""
+    if window.calendar is None:
+        return window_start_ms(window, now_ms, plan.zone)
+    start, since, until = plan.calendar_starts.get(window.calendar, (0, 0, 0))
+    if not since <= now_ms < until:
+        today = local_time(now_ms, plan.zone).date()
+        start = window_start_ms(window, now_ms, plan.zone)
+        since, until = (first_moment_ms(today, minute, plan.zone) for minute in (0, DAY_MINUTES))
+        plan.calendar_starts[window.calendar] = start, since, until
+    return start
 
 
 def screen_contacts(moment: ContactMoment, records: Sequence[ContactRecord]) -> Falls:
@@ -127,10 +186,15 @@ def screen_contacts(moment: ContactMoment, records: Sequence[ContactRecord]) -> 
     plan = moment.plan
     falls = np.full(len(plan.keys), PASSED, np.int16)
     live = _live(records, moment.now_ms)
-    if live:
+    if live.records or live.lost:
         for place in reversed(range(len(plan.limits))):  # the first limit that refuses is the one that counts
-            falls[_offers_at_limit(moment, place, live)] = plan.first_number + place
-        falls[plan.exempt] = PASSED
+            planned = plan.limits[place]
+            if moment.concerns(planned):
+                full = _offers_at_limit(moment, place, live)
+                if full is None:
+                    falls[planned.holds] = plan.first_number + place
+                elif len(full):
+                    falls[full[planned.holds[full]]] = plan.first_number + place
     return falls
 
 
@@ -147,39 +211,84 @@ def _members(keys: Sequence[int]) -> dict[int, Indexes]:
     return {key: np.array(indexes, np.intp) for key, indexes in members.items()}
 
 
-_Live = list[tuple[int, ContactRecord]]
+def _planned(
+    limit: ContactLimit,
+    window: int,
+    members: Mapping[Scope, Mapping[int, Indexes]],
+    held_by: Mapping[AppliesTo, Mask],
+) -> PlannedLimit:
+    of = None if limit.of is None or limit.scope is Scope.ALL else key32(limit.of)
+    holds = held_by[limit.applies_to].copy()
+    if of is not None and limit.scope is not Scope.CHANNEL:
+        named = np.zeros(len(holds), np.bool_)
+        named[members[limit.scope].get(of, np.empty(0, np.intp))] = True
+        holds &= named
+    return PlannedLimit(
+        limit=limit,
+        scope=limit.scope if limit.related is None else limit.related.scope,
+        key=of if limit.related is None else key32(limit.related.name),
+        holds=holds,
+        channel=of if limit.scope is Scope.CHANNEL else None,
+        window=window,
+        statuses=int(limit.statuses),
+        without=int(limit.without),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The records that can count, each with the status it counts as; those of them that somebody answered; and the
+    marks of those dropped."""
+
+    records: list[tuple[int, ContactRecord]]
+    answered: list[tuple[int, ContactRecord]]
+    lost: list[ContactRecord]
 
 
 def _live(records: Sequence[ContactRecord], now_ms: int) -> _Live:
-    """The records that can count, each with the status it counts as; a lapsed reservation is none."""
-    live: _Live = []
+    """A lapsed reservation is none."""
+    live: list[tuple[int, ContactRecord]] = []
+    lost: list[ContactRecord] = []
     for record in records:
-        if record.status != _RESERVED:
+        if record.flags & LOST_FLAG:
+            lost.append(record)
+        elif record.status != _RESERVED:
             live.append((record.status & _ANY_RESPONSE, record))
         elif record.expires_ms > now_ms:
             live.append((_RESERVED, record))
-    return live
+    return _Live(live, [entry for entry in live if entry[0] & _ANSWERS], lost)
 
 
-def _offers_at_limit(moment: ContactMoment, place: int, live: _Live) -> Indexes | slice:
-    """The offers a limit refuses, as an index into the offers."""
-    plan, limit, since = moment.plan, moment.plan.limits[place], moment.starts[place]
-    statuses = int(limit.statuses)
-    if limit.clock is ContactClock.CONTACT:
-        matching = [r for status, r in live if status & statuses and r.contact_ms >= since]
+def _offers_at_limit(moment: ContactMoment, place: int, live: _Live) -> Indexes | None:
+    """The offers whose key is full, as an index into the offers; None for all of them."""
+    plan, planned, since = moment.plan, moment.plan.limits[place], moment.starts[place]
+    limit = planned.limit
+    if len(live.records) < limit.limit and not live.lost:
+        return _NONE
+    statuses, without = planned.statuses, planned.without
+    by_contact = limit.clock is ContactClock.CONTACT
+    if any(r.status & statuses and (r.contact_ms if by_contact else r.outcome_ms) >= since for r in live.lost):
+        return None
+    able = live.records if statuses & ~_ANSWERS else live.answered
+    if by_contact:
+        matching = [r for status, r in able if status & statuses and r.contact_ms >= since]
     else:
-        matching = [r for status, r in live if status & statuses and r.outcome_ms >= since]
-    everything, nothing = slice(None), slice(0, 0)
+        matching = [r for status, r in able if status & statuses and r.outcome_ms >= since]
+    if without:
+        matching = [record for record in matching if not record.status & without]
+    if limit.direction is not Direction.ANY:
+        matching = [record for record in matching if bool(record.flags & OUTBOUND_FLAG) is moment.outbound]
     if len(matching) < limit.limit:
-        return nothing
-    if limit.scope is Scope.ALL:
-        return everything
-    only = plan.only_keys[place]
+        return _NONE
+    if planned.scope is Scope.ALL:
+        return None
+    key_of = _KEY_OF[planned.scope]
+    key = moment.channel if planned.key is None and planned.scope is Scope.CHANNEL else planned.key
+    if key is not None:
+        return None if sum(key_of(record) == key for record in matching) >= limit.limit else _NONE
     counts: dict[int, int] = {}
-    for key in map(_KEY_OF[limit.scope], matching):
-        counts[key] = counts.get(key, 0) + 1
-    full = [key for key, count in counts.items() if count >= limit.limit and only in (None, key)]
-    if limit.scope is Scope.CHANNEL:
-        return everything if moment.channel in full else nothing
-    members = plan.members[limit.scope]
-    return np.concatenate([members[key] for key in full if key in members] or [np.empty(0, np.intp)])
+    for found in map(key_of, matching):
+        counts[found] = counts.get(found, 0) + 1
+    members = plan.members[planned.scope]
+    full = [members[found] for found, count in counts.items() if count >= limit.limit and found in members]
+    return np.concatenate(full) if full else _NONE

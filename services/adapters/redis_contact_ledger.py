@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from struct import Struct
 
-from decision_engine.contact_ledger import MANDATORY_FLAG, Alternative, ContactClock, ReservationRequest
+from decision_engine.contact_ledger import (
+    Alternative,
+    ContactClock,
+    ContactRecord,
+    ReservationRequest,
+    encode_records,
+)
 from decision_engine.identifiers import CustomerId
 from decision_engine.outcomes import status_of
 from services.adapters.redis_client import Argument, RedisClient, Reply
@@ -13,8 +19,8 @@ from services.ports import ContactResponse, StoreUnavailable
 # The functions read these in `redis_functions.lua` under the same names.
 _COUNT = Struct("<H")
 _ALTERNATIVE = Struct("<8sIIIIBB")
-_RULE = Struct("<BBHIId")
-_RESPONSE = Struct("<8sIIIIHd")
+_RULE = Struct("<BBHHBBIId")
+_RESPONSE = Struct("<8sIIIIHBBd")
 _DAY_MS = 86_400_000
 _MAX_RULES = 255
 _MAX_LIMIT = 2**32 - 1
@@ -57,6 +63,16 @@ class RedisContactLedger:
         arguments: list[Argument] = [self._retention_ms, self._marker_seconds, *map(_packed_response, responses)]
         return [applied == 1 for applied in _integers(await self._client.call("kairos_respond", keys, arguments))]
 
+    async def restore(
+        self, customer_id: CustomerId, records: Sequence[ContactRecord], response_ids: Sequence[str], now_ms: int
+    ) -> int:
+        """Merges what the log says of this person into the ledger and remembers its response ids; atomic, and doing it
+        again changes nothing. Answers how many records there are then."""
+        keys = [self._keys.ledger(customer_id), *(self._keys.response(customer_id, id_) for id_ in response_ids)]
+        arguments = (now_ms, self._retention_ms, self._marker_seconds, encode_records(records))
+        reply = await self._client.call("kairos_restore", keys, arguments)
+        return reply if isinstance(reply, int) else 0
+
     async def forget(self, customer_id: CustomerId, until_ms: int) -> None:
         """Forgets every contact up to that time: the person was erased. Repeating it changes nothing."""
         await self._client.call("kairos_forget", (self._keys.ledger(customer_id),), (until_ms, self._retention_ms))
@@ -72,12 +88,12 @@ def _packed_alternative(alternative: Alternative) -> bytes:
         raise ValueError(f"{len(rules)} contact rules for one alternative; at most {_MAX_RULES} are possible")
     head = _ALTERNATIVE.pack(
         *(alternative.tracking, alternative.offer, alternative.group, alternative.issue, alternative.channel),
-        *(MANDATORY_FLAG if alternative.mandatory else 0, len(rules)),
+        *(alternative.flags, len(rules)),
     )
     return head + b"".join(
         _RULE.pack(
-            *(r.scope, 1 if r.clock is ContactClock.OUTCOME else 0, r.statuses, r.key),
-            *(min(max(r.limit, 0), _MAX_LIMIT), r.since_ms),
+            *(r.scope, 1 if r.clock is ContactClock.OUTCOME else 0, r.statuses, r.without, r.direction, 0),
+            *(r.key, min(max(r.limit, 0), _MAX_LIMIT), r.since_ms),
         )
         for r in rules
     )
@@ -86,7 +102,7 @@ def _packed_alternative(alternative: Alternative) -> bytes:
 def _packed_response(response: ContactResponse) -> bytes:
     return _RESPONSE.pack(
         *(response.tracking, response.offer, response.group, response.issue, response.channel),
-        *(status_of(response.outcome), response.at_ms),
+        *(status_of(response.outcome), response.flags, 0, response.at_ms),
     )
 
 

@@ -1,14 +1,18 @@
 #!lua name=kairos
 -- Atomic steps on customer state and contact ledger. Runs on Redis 7.0 and later and on Valkey.
--- The meaning of a contact record and of a rule is defined in decision_engine/contact_ledger.py; the property
--- tests hold this file to it.
+-- The meaning of a contact record and of a rule is defined in decision_engine/contact_ledger.py, that of the steps in
+-- decision_engine/ledger_steps.py; the property tests hold this file to them.
 
 local RECORD_SIZE = 64
 local RECORD = '<c8I4I4I4I4I2BBI4dddd'
 local RESERVED = 1
 local ANY_RESPONSE = 126
 local IMPRESSION = 2
+local ANSWERED = 124
+local OUTBOUND_FLAG = 2
+local LOST_FLAG = 128
 local MAX_RECORDS = 256
+local NEWEST_KEPT = 64
 
 -- State ------------------------------------------------------------------------------------------
 
@@ -78,11 +82,67 @@ local function encode(records)
   return table.concat(parts)
 end
 
-local function lapsed(record, now)
-  return record.status == RESERVED and record.expires <= now
+local function is_mark(record)
+  return bit.band(record.flags, LOST_FLAG) ~= 0
 end
 
--- Drops reservations that lapsed and contacts older than the retention; beyond the bound the oldest go.
+local function lapsed(record, now)
+  return record.status == RESERVED and record.expires <= now and not is_mark(record)
+end
+
+-- Adds a dropped record to the mark of those dropped.
+local function note(mark, record)
+  local status = bit.band(record.status, ANY_RESPONSE)
+  if record.status == RESERVED or is_mark(record) then
+    status = bit.bor(status, bit.band(record.status, RESERVED))
+  end
+  mark.status = bit.bor(mark.status, status)
+  mark.contact = math.max(mark.contact, record.contact)
+  mark.outcome = math.max(mark.outcome, record.outcome)
+end
+
+-- At most MAX_RECORDS. What nobody answered goes first, the oldest first, the newest last; the dropped leave their mark,
+-- which refuses whatever might have had to count them.
+local function bounded(records)
+  if #records <= MAX_RECORDS then
+    return records
+  end
+  local mark = {
+    string.rep('\0', 8), 0, 0, 0, 0,
+    status = 0, flags = LOST_FLAG, reserved = 0, expires = 0, contact = 0, outcome = 0,
+  }
+  local contacts = {}
+  for _, r in ipairs(records) do
+    if is_mark(r) then
+      note(mark, r)
+    else
+      contacts[#contacts + 1] = r
+    end
+  end
+  local surplus, newest, dropped = #contacts - (MAX_RECORDS - 1), #contacts - NEWEST_KEPT, {}
+  local function drop(from, to, answered_too)
+    for i = from, to do
+      if surplus > 0 and not dropped[i] and (answered_too or bit.band(contacts[i].status, ANSWERED) == 0) then
+        dropped[i] = true
+        surplus = surplus - 1
+        note(mark, contacts[i])
+      end
+    end
+  end
+  drop(1, newest, false)
+  drop(1, newest, true)
+  drop(math.max(newest, 0) + 1, #contacts, false)
+  drop(math.max(newest, 0) + 1, #contacts, true)
+  local kept = { mark }
+  for i, r in ipairs(contacts) do
+    if not dropped[i] then
+      kept[#kept + 1] = r
+    end
+  end
+  return kept
+end
+
+-- Drops reservations that lapsed and contacts older than the retention, and keeps within the bound.
 local function prune(records, now, retention)
   local kept = {}
   for _, r in ipairs(records) do
@@ -91,62 +151,70 @@ local function prune(records, now, retention)
       kept[#kept + 1] = r
     end
   end
-  local surplus = #kept - MAX_RECORDS
-  if surplus <= 0 then
-    return kept
-  end
-  local bounded = {}
-  for i = surplus + 1, #kept do
-    bounded[#bounded + 1] = kept[i]
-  end
-  return bounded
+  return bounded(kept)
 end
 
 local function write(key, records, retention)
   redis.call('SET', key, encode(records), 'PX', string.format('%.0f', retention))
 end
 
-local function matches(record, scope, scope_key, statuses, by_outcome, since, now)
-  if scope > 0 and record[scope + 1] ~= scope_key then
+local function time_of(record, by_outcome)
+  if by_outcome == 1 then
+    return record.outcome
+  end
+  return record.contact
+end
+
+-- A rule: scope, clock, statuses, statuses it must be without, direction, padding, scope key, limit, since.
+local RULE = '<BBI2I2BBI4I4d'
+local RULE_SIZE = 24
+
+local function matches(record, rule, now)
+  if rule.scope > 0 and record[rule.scope + 1] ~= rule.key then
+    return false
+  end
+  if rule.direction > 0 and (bit.band(record.flags, OUTBOUND_FLAG) ~= 0) ~= (rule.direction == 2) then
     return false
   end
   if record.status == RESERVED then
-    if bit.band(statuses, RESERVED) == 0 or record.expires <= now then
+    if bit.band(rule.statuses, RESERVED) == 0 or record.expires <= now then
       return false
     end
-  elseif bit.band(bit.band(record.status, statuses), ANY_RESPONSE) == 0 then
+  elseif bit.band(bit.band(record.status, rule.statuses), ANY_RESPONSE) == 0 then
     return false
   end
-  if by_outcome == 1 then
-    return record.outcome >= since
-  end
-  return record.contact >= since
+  return bit.band(record.status, rule.without) == 0 and time_of(record, rule.clock) >= rule.since
 end
 
--- A rule: scope, clock, statuses, scope key, limit, since.
-local RULE = '<BBI2I4I4d'
-local RULE_SIZE = 20
+local function reaches_lost(record, rule)
+  return bit.band(record.status, rule.statuses) ~= 0 and time_of(record, rule.clock) >= rule.since
+end
 
 -- Whether the rule lets one more contact through; `known` remembers answers until the records change, for
 -- alternatives share most of their rules.
-local function passes(rule, records, now, known)
-  local answer = known[rule]
+local function passes(packed, records, now, known)
+  local answer = known[packed]
   if answer ~= nil then
     return answer
   end
-  local scope, clock, statuses, scope_key, limit, since = struct.unpack(RULE, rule)
+  local scope, clock, statuses, without, direction, _, key, limit, since = struct.unpack(RULE, packed)
+  local rule = {
+    scope = scope, clock = clock, statuses = statuses, without = without, direction = direction, key = key, since = since,
+  }
   local found = 0
   answer = found < limit
   for i = #records, 1, -1 do
     if not answer then
       break
     end
-    if matches(records[i], scope, scope_key, statuses, clock, since, now) then
+    if is_mark(records[i]) then
+      answer = not reaches_lost(records[i], rule)
+    elseif matches(records[i], rule, now) then
       found = found + 1
       answer = found < limit
     end
   end
-  known[rule] = answer
+  known[packed] = answer
   return answer
 end
 
@@ -193,13 +261,13 @@ local function reserve(keys, args)
     taken[#taken + 1] = choice
   end
   if #records > before then
-    write(keys[1], prune(records, now, retention), retention)
+    write(keys[1], bounded(records), retention)
   end
   return taken
 end
 
--- A response: tracking key, offer, group, issue, channel, status bit, time.
-local RESPONSE = '<c8I4I4I4I4I2d'
+-- A response: tracking key, offer, group, issue, channel, status bit, flags, padding, time.
+local RESPONSE = '<c8I4I4I4I4I2BBd'
 
 local function find(records, tracking)
   for i = #records, 1, -1 do
@@ -220,12 +288,12 @@ local function insert(records, record)
 end
 
 local function apply(records, packed)
-  local tracking, offer, group, issue, channel, status, time = struct.unpack(RESPONSE, packed)
+  local tracking, offer, group, issue, channel, status, flags, _, time = struct.unpack(RESPONSE, packed)
   local record = find(records, tracking)
   if not record then
     record = {
       tracking, offer, group, issue, channel,
-      status = RESERVED, flags = 0, reserved = time, expires = time, contact = time, outcome = 0,
+      status = RESERVED, flags = flags, reserved = time, expires = time, contact = time, outcome = 0,
     }
     insert(records, record)
   end
@@ -261,6 +329,43 @@ local function respond(keys, args)
   return applied
 end
 
+-- What two accounts of one contact say together.
+local function join(one, other)
+  if one.status == RESERVED then
+    one.contact = other.contact
+  elseif other.status ~= RESERVED then
+    one.contact = math.min(one.contact, other.contact)
+  end
+  one.status = bit.bor(one.status, other.status)
+  one.flags = bit.bor(one.flags, other.flags)
+  one.reserved = math.min(one.reserved, other.reserved)
+  one.expires = math.max(one.expires, other.expires)
+  one.outcome = math.max(one.outcome, other.outcome)
+end
+
+-- KEYS: the ledger, then a marker for each response the records account for. ARGV: now and retention in milliseconds, seconds
+-- a marker lives, then records. Puts what the log says of a person into the ledger; doing it again changes nothing.
+local function restore(keys, args)
+  local now, retention = tonumber(args[1]), tonumber(args[2])
+  local records = decode(redis.call('GET', keys[1]) or '')
+  for _, record in ipairs(decode(args[4])) do
+    local held = find(records, record[1])
+    if held then
+      join(held, record)
+    else
+      insert(records, record)
+    end
+  end
+  records = prune(records, now, retention)
+  if #records > 0 then
+    write(keys[1], records, retention)
+  end
+  for i = 2, #keys do
+    redis.call('SET', keys[i], '1', 'NX', 'EX', args[3])
+  end
+  return #records
+end
+
 -- KEYS: the ledger. ARGV: a time and the retention in milliseconds. Forgets the contacts up to that time, which an erased
 -- person no longer has; those of a later relationship stay.
 local function forget(keys, args)
@@ -293,5 +398,6 @@ redis.register_function('kairos_save', save)
 redis.register_function('kairos_progress', progress)
 redis.register_function('kairos_reserve', reserve)
 redis.register_function('kairos_respond', respond)
+redis.register_function('kairos_restore', restore)
 redis.register_function('kairos_forget', forget)
 redis.register_function('kairos_advance', advance)

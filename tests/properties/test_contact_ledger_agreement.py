@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_engine.contact_ledger import (
+    LOST_FLAG,
     MANDATORY_FLAG,
+    OUTBOUND_FLAG,
     Alternative,
     ContactClock,
     ContactRecord,
     ContactRule,
+    Direction,
     ReservationRequest,
     Scope,
     decode_records,
     encode_records,
-    first_refusal,
 )
 from decision_engine.identifiers import CustomerId
-from decision_engine.outcomes import ContactStatus, Outcome, status_of
+from decision_engine.ledger_steps import MAX_RECORDS, RETENTION_MS, merged, pruned, reserved
+from decision_engine.outcomes import Outcome, status_of
 from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
@@ -55,6 +59,9 @@ class Ledger:
     def reserve(self, request: ReservationRequest) -> list[int | None]:
         return self._runner.run(self._ledger.reserve(CUSTOMER, request))
 
+    def restore(self, records: list[ContactRecord], now_ms: int) -> int:
+        return self._runner.run(self._ledger.restore(CUSTOMER, records, [], now_ms))
+
     def respond(self, responses: list[ContactResponse]) -> list[bool]:
         return self._runner.run(self._ledger.respond(CUSTOMER, responses))
 
@@ -74,22 +81,49 @@ small_key = st.integers(1, 3)
 moment = st.integers(-5, 5).map(lambda n: float(NOW + n * 1000))
 statuses = st.one_of(st.just(1), st.integers(0, 63).map(lambda bits: 1 | bits << 1))
 tracking = st.integers(0, 5).map(lambda n: n.to_bytes(8, "little"))
-records = st.lists(
-    st.builds(
-        ContactRecord,
-        tracking=tracking,
-        offer=small_key,
-        group=small_key,
-        issue=small_key,
-        channel=small_key,
-        status=statuses,
-        flags=st.sampled_from([0, MANDATORY_FLAG]),
-        reserved_ms=moment,
-        expires_ms=moment,
-        contact_ms=moment,
-        outcome_ms=st.one_of(st.just(0.0), moment),
-    ),
-    max_size=8,
+one_record = st.builds(
+    ContactRecord,
+    tracking=tracking,
+    offer=small_key,
+    group=small_key,
+    issue=small_key,
+    channel=small_key,
+    status=statuses,
+    flags=st.sampled_from([0, MANDATORY_FLAG, OUTBOUND_FLAG, MANDATORY_FLAG | OUTBOUND_FLAG]),
+    reserved_ms=moment,
+    expires_ms=moment,
+    contact_ms=moment,
+    outcome_ms=st.one_of(st.just(0.0), moment),
+)
+mark = st.builds(
+    ContactRecord,
+    tracking=st.just(bytes(8)),
+    offer=st.just(0),
+    group=st.just(0),
+    issue=st.just(0),
+    channel=st.just(0),
+    status=st.integers(1, 127),
+    flags=st.just(LOST_FLAG),
+    reserved_ms=st.just(0.0),
+    expires_ms=st.just(0.0),
+    contact_ms=moment,
+    outcome_ms=st.one_of(st.just(0.0), moment),
+)
+records = st.builds(lambda marks, rest: [*marks, *rest], st.lists(mark, max_size=1), st.lists(one_record, max_size=8))
+distinct_records = st.lists(one_record, max_size=6, unique_by=lambda record: record.tracking)
+
+
+def repeated(marks: list[ContactRecord], pattern: list[ContactRecord], size: int) -> list[ContactRecord]:
+    """A ledger of that size, its records numbered and otherwise in the pattern's rhythm."""
+    rhythm = (pattern[n % len(pattern)] for n in range(size))
+    return marks + [replace(r, tracking=(1000 + n).to_bytes(8, "little")) for n, r in enumerate(rhythm)]
+
+
+crowded = st.builds(
+    repeated,
+    st.lists(mark, max_size=1),
+    st.lists(one_record, min_size=1, max_size=7),
+    st.integers(MAX_RECORDS - 3, MAX_RECORDS + 3),
 )
 rules = st.lists(
     st.builds(
@@ -102,6 +136,8 @@ rules = st.lists(
         since_ms=moment,
         limit=st.integers(0, 4),
         code=st.just("CODE"),
+        without=st.one_of(st.just(0), st.integers(0, 62).map(lambda bits: bits << 1)),
+        direction=st.sampled_from(Direction),
     ),
     max_size=3,
 ).map(tuple)
@@ -114,6 +150,7 @@ alternatives = st.lists(
         issue=small_key,
         channel=small_key,
         mandatory=st.booleans(),
+        outbound=st.booleans(),
         rules=rules,
     ),
     max_size=4,
@@ -127,43 +164,40 @@ requests = st.builds(
 )
 
 
-def reserved_by_definition(
-    request: ReservationRequest, held: list[ContactRecord]
-) -> tuple[list[int | None], list[ContactRecord]]:
-    """What reserving means, in terms of `first_refusal` alone."""
-    held = [r for r in held if not (r.status == ContactStatus.RESERVED and r.expires_ms <= request.now_ms)]
-    taken: list[int | None] = []
-    offered: set[int] = set()
-    for position in request.positions:
-        choice = None
-        for index, a in enumerate(position):
-            if a.offer in offered and not request.allow_duplicates:
-                continue
-            if first_refusal(a.rules, held, request.now_ms) is None:
-                choice = index
-                offered.add(a.offer)
-                held.append(reservation(a, request))
-                break
-        taken.append(choice)
-    return taken, held
-
-
-def reservation(a: Alternative, request: ReservationRequest) -> ContactRecord:
-    now = float(request.now_ms)
-    flags = MANDATORY_FLAG if a.mandatory else 0
-    keys = (a.tracking, a.offer, a.group, a.issue, a.channel)
-    return ContactRecord(*keys, int(ContactStatus.RESERVED), flags, now, float(request.lapses_ms), now, 0.0)
-
-
 @settings(max_examples=150, deadline=None)
 @given(held=records, request=requests)
 def test_reserving_takes_exactly_what_the_rules_allow(
     ledger: Ledger, held: list[ContactRecord], request: ReservationRequest
 ) -> None:
     ledger.put(held)
-    taken, after = reserved_by_definition(request, held)
+    taken, after = reserved(held, request)
     assert ledger.reserve(request) == taken
-    assert ledger.records() == tuple(after if any(index is not None for index in taken) else held)
+    assert ledger.records() == after
+
+
+@settings(max_examples=60, deadline=None)
+@given(held=crowded, request=requests)
+def test_a_full_ledger_drops_and_refuses_as_defined(
+    ledger: Ledger, held: list[ContactRecord], request: ReservationRequest
+) -> None:
+    ledger.put(held)
+    taken, after = reserved(held, request)
+    assert ledger.reserve(request) == taken
+    assert ledger.records() == after
+    assert len(after) <= max(MAX_RECORDS, len(held) if all(index is None for index in taken) else 0)
+
+
+@settings(max_examples=80, deadline=None)
+@given(held=distinct_records, others=distinct_records, now=moment)
+def test_merging_what_the_log_says_is_as_defined_and_idempotent(
+    ledger: Ledger, held: list[ContactRecord], others: list[ContactRecord], now: float
+) -> None:
+    ledger.put(held)
+    expected = pruned(merged(held, others), now, RETENTION_MS)
+    for _ in range(2):
+        assert ledger.restore(others, int(now)) == len(expected)
+        # An empty ledger is not written over one whose records have merely lapsed.
+        assert not expected or ledger.records() == expected
 
 
 responses = st.lists(
@@ -177,6 +211,7 @@ responses = st.lists(
         group=small_key,
         issue=small_key,
         channel=small_key,
+        flags=st.sampled_from([0, MANDATORY_FLAG, OUTBOUND_FLAG]),
     ),
     min_size=1,
     max_size=6,
