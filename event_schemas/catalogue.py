@@ -15,9 +15,13 @@ from event_schemas.channel import (
     FormAbandoned,
     FormOpened,
     FormSubmitted,
+    IncidentClosed,
+    IncidentOpened,
     LoggedIn,
     MessageOpened,
     PageViewed,
+    PointsEarned,
+    PointsRedeemed,
     Searched,
 )
 from event_schemas.control import (
@@ -25,6 +29,7 @@ from event_schemas.control import (
     ModelPromoted,
     ModelRetired,
     NodeStarted,
+    PricesSet,
     StrategyActivated,
     StrategyApproved,
     StrategyRolledBack,
@@ -49,6 +54,10 @@ Event = (
     | MessageOpened
     | ComplaintOpened
     | ComplaintClosed
+    | IncidentOpened
+    | IncidentClosed
+    | PointsEarned
+    | PointsRedeemed
     | ProfileUpdated
     | ConsentChanged
     | CustomerErased
@@ -66,6 +75,7 @@ Event = (
     | StrategyActivated
     | StrategyRolledBack
     | KillSwitchSet
+    | PricesSet
 )
 
 EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Discriminator("type")])

@@ -81,6 +81,25 @@ class Complaint(ChannelData):
     resolution: Literal["upheld", "rejected", "settled", "withdrawn"] | None = None
 
 
+class Incident(ChannelData):
+    """Something went wrong for the customer (a card lost, a payment failed), by its number."""
+
+    incident_id: Identifier
+    incident: Slug
+    severity: Literal["low", "medium", "high"] | None = None
+    product: Slug | None = None
+    resolution: Literal["solved", "replaced", "refunded", "withdrawn"] | None = None
+
+
+class Points(ChannelData):
+    """Reward points that came or went; `source` says for what: `card`, `payment`, `activity`, …"""
+
+    points: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    source: Slug | None = None
+    reward: Slug | None = None
+    """What they were spent on."""
+
+
 class LoggedIn(CustomerEnvelope):
     """The customer logged in."""
 
@@ -156,3 +175,31 @@ class ComplaintClosed(CustomerEnvelope):
 
     type: Literal["bank.channel.complaint_closed"] = "bank.channel.complaint_closed"
     data: Complaint
+
+
+class IncidentOpened(CustomerEnvelope):
+    """Something went wrong for the customer; service comes first until it is closed."""
+
+    type: Literal["bank.channel.incident_opened"] = "bank.channel.incident_opened"
+    data: Incident
+
+
+class IncidentClosed(CustomerEnvelope):
+    """It has been put right."""
+
+    type: Literal["bank.channel.incident_closed"] = "bank.channel.incident_closed"
+    data: Incident
+
+
+class PointsEarned(CustomerEnvelope):
+    """Reward points were credited to the one account that all of the bank shares."""
+
+    type: Literal["bank.channel.points_earned"] = "bank.channel.points_earned"
+    data: Points
+
+
+class PointsRedeemed(CustomerEnvelope):
+    """Reward points were spent."""
+
+    type: Literal["bank.channel.points_redeemed"] = "bank.channel.points_redeemed"
+    data: Points

@@ -65,6 +65,19 @@ class KillSwitch(OwnData):
     comment: LongText | None = None
 
 
+class ResourcePrices(OwnData):
+    """What a unit of each volume is worth now, in minor units of value, and how demand spreads over a day. Nodes let
+    prices fade when no newer ones come."""
+
+    strategy_version: Identifier
+    computed_at: Moment
+    prices: dict[Identifier, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    hours: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(default=(), max_length=24)
+    """Shares of the hours of the bank's day, from 0; empty is evenly."""
+    decisions: int = Field(default=0, ge=0)
+    """The recent decisions the programme was solved over."""
+
+
 class NodeStarted(Envelope):
     """A process has started."""
 
@@ -119,3 +132,10 @@ class KillSwitchSet(Envelope):
 
     type: Literal["nbo.control.kill_switch.set"] = "nbo.control.kill_switch.set"
     data: KillSwitch
+
+
+class PricesSet(Envelope):
+    """The prices of scarce resources were computed anew."""
+
+    type: Literal["nbo.control.prices.set"] = "nbo.control.prices.set"
+    data: ResourcePrices

@@ -20,6 +20,8 @@ from event_schemas.envelope import (
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Column = Annotated[str, Field(max_length=200_000)]
+"""Numbers of a coded column."""
 
 
 class AskedPlacement(OwnData):
@@ -48,6 +50,61 @@ class CandidateRecord(OwnData):
     resource_cost: Finite | None = None
     priority: Finite | None = None
     selection_probability: Probability | None = None
+
+
+class CandidateOutcome(OwnData):
+    """One of the ways in which candidates of a decision ended. The rule of a rejection is named with its reason code,
+    or told by its place: `own_rule` counts from 0 over the rules of that stage that concern the candidate's offer."""
+
+    outcome: Literal["offered", "ranked_lower", "rejected"]
+    stage: Slug | None = None
+    rule: Identifier | None = None
+    reason: Identifier | None = None
+    own_rule: Whole | None = None
+
+
+class CodedPlacement(OwnData):
+    """The candidates of one placement whose offers passed every gate, as columns in the order the strategy gives them:
+    by offer name, then treatment name. `fates` are places in the decision's `outcomes`, `chances` places in its
+    `chances`. A column is the letter of its layout and base64 (docs/explain.md)."""
+
+    placement: Slug
+    fates: Column = ""
+    chances: Column = ""
+
+
+class CodedFactors(OwnData):
+    """The factors of the offers that passed every gate, rounded to six digits. `offers` are flags in base64, a bit an
+    offer of the strategy in the order of their names. An absent `lever` is the strategy's; an absent `priority` is
+    the product of the other factors with the strategy's value; any other absent column is zero."""
+
+    offers: Column = ""
+    propensity: tuple[Probability, ...] = ()
+    context_weight: tuple[Finite, ...] = ()
+    lever: tuple[Finite, ...] = ()
+    resource_cost: tuple[Finite, ...] = ()
+    priority: tuple[Finite, ...] = ()
+
+
+class CodedCandidates(OwnData):
+    """Every candidate of a decision, compactly; together with the strategy they are `CandidateRecord`s."""
+
+    outcomes: tuple[CandidateOutcome, ...] = ()
+    chances: tuple[Probability, ...] = ()
+    """The distinct selection probabilities."""
+    offers: Column = ""
+    """Per offer of the strategy, in the order of their names, the place in `outcomes` of what its candidates came to;
+    of no meaning for those that passed every gate or were not asked for."""
+    placements: tuple[CodedPlacement, ...] = ()
+    factors: CodedFactors = Field(default_factory=CodedFactors)
+
+
+class VolumeStandingRecord(OwnData):
+    """What was left of a volume for the deciding node, whether more was held back, and the price of a unit."""
+
+    remaining: int
+    paced: bool = False
+    price: Finite = 0.0
 
 
 class OptionRecord(OwnData):
@@ -93,6 +150,8 @@ class DecisionRecord(OwnData):
     """Model name to the version that scored."""
     feature_layout: Identifier
     arm: Slug
+    experiments: dict[Slug, Slug] = Field(default_factory=dict)
+    """The arm in each holdout of an issue and each experiment of the strategy's own, by its name."""
     personalised: bool
     degraded: bool = False
     degraded_causes: tuple[Slug, ...] = ()
@@ -112,6 +171,15 @@ class DecisionRecord(OwnData):
     taken: tuple[Whole | None, ...] = ()
     """For each reserved position the index of the alternative the ledger took, or null."""
     candidates: tuple[CandidateRecord, ...] = ()
+    """One by one, as records of earlier releases have them."""
+    coded_candidates: CodedCandidates | None = None
+    """The same as columns, as they are written now."""
+    volumes: dict[Identifier, VolumeStandingRecord] = Field(default_factory=dict)
+    """The volumes that could make a difference, as the decision saw them."""
+    quiet_until_ms: int | None = None
+    """When the channel's quiet hours or holidays end that held back some offers."""
+    models_failed: tuple[Identifier, ...] = ()
+    """Models that base rates stood in for because they failed; a replay lets them fail again."""
     placements: tuple[AnsweredPlacement, ...] = ()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from services.simulation.cloud_events import TimedEvent
 from services.simulation.companies import company_drafts, company_profiles
 from services.simulation.envelopes import DayWriter, Draft
+from services.simulation.life_events import LifeEvents
 from services.simulation.money import Day, MoneyHabits, Trips
 from services.simulation.population import NEVER, Population, make_population
 from services.simulation.postings import NO_COUNTERPARTY, Postings, WordingTable, balances_after, join
@@ -55,6 +56,7 @@ class BankStream:
         self._balance = self.people.opening_balance.copy()
         never = np.full(config.customers, NEVER)
         self._trips = Trips(start=never.copy(), end=np.full(config.customers, -1), country=np.zeros_like(never))
+        self._life = LifeEvents(people=self.people, seed=config.seed)
         self._number = 0
 
     def events(self, until: date) -> Iterator[TimedEvent]:
@@ -74,7 +76,9 @@ class BankStream:
         draws = np.random.default_rng([self.config.seed, 2, day.number])
         postings = join(self._habits.of_day(day, draws, self._balance, self._trips))
         channel = channel_day(self.people, day, draws)
-        drafts = [*self._special(day, draws), *channel.drafts, *self._transactions(postings)]
+        midnight = datetime(day.date.year, day.date.month, day.date.day, tzinfo=TIME_ZONE)
+        drafts = [*self._special(day, midnight, draws), *channel.drafts, *self._transactions(postings)]
+        drafts += self._life.of_day(day, midnight, self._trips)
         writer = DayWriter(day.date, TIME_ZONE, f"s{self.config.seed}")
         seconds = np.fromiter((draft.second for draft in drafts), dtype=np.int64, count=len(drafts))
         events = writer.write(drafts, np.argsort(seconds, kind="stable"))
@@ -83,11 +87,10 @@ class BankStream:
             day.date, writer.start_ms, events, sorted(visits, key=lambda visit: (visit.at_ms, visit.customer))
         )
 
-    def _special(self, day: Day, draws: np.random.Generator) -> list[Draft]:
+    def _special(self, day: Day, midnight: datetime, draws: np.random.Generator) -> list[Draft]:
         """The first day's profiles, companies, and deposits that end."""
         drafts: list[Draft] = []
         if day.number == 0:
-            midnight = datetime(day.date.year, day.date.month, day.date.day, tzinfo=TIME_ZONE)
             drafts += first_day_drafts(self.people, self.config.seed, midnight)
             drafts += company_profiles(self.config.companies, self.config.seed)
         drafts += company_drafts(self.config.companies, draws)

@@ -31,6 +31,9 @@ RUN_OFF_SHARE = 0.12
 LARGE_INFLOW_PER_DAY = 0.0008
 LARGE_PURCHASE_PER_DAY = 0.003
 EMPLOYERS = 97
+DAYS_FROM_BOOKING_TO_DEPARTURE = 10
+VISA_DAYS_BEFORE_DEPARTURE, VISA_FEE = 8, 60_000
+VISA_FREE = ("TH", "SG")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,14 +195,18 @@ class MoneyHabits:
         ]
 
     def _travel(self, day: Day, draws: np.random.Generator, balance: Ints, trips: Trips) -> list[Postings]:
-        """Booking a flight opens a trip ten days later; currency is bought before, cards are used abroad."""
+        """Booking a flight opens a trip ten days later; a visa is paid for and currency bought before, cards are used
+        abroad."""
         people = self.people
         idle = (balance > people.income // 2) & ((trips.end < day.number) | (trips.start == NEVER))
         booking = np.flatnonzero(idle & (draws.random(people.size) < people.trips_per_year / 365))
-        trips.start[booking] = day.number + 10
-        trips.end[booking] = day.number + 10 + draws.integers(3, 11, len(booking))
+        trips.start[booking] = day.number + DAYS_FROM_BOOKING_TO_DEPARTURE
+        trips.end[booking] = day.number + DAYS_FROM_BOOKING_TO_DEPARTURE + draws.integers(3, 11, len(booking))
         trips.country[booking] = draws.integers(0, len(TRAVEL_COUNTRIES), len(booking))
         changing = np.flatnonzero(trips.start == day.number + 3)
+        needs_visa = ~np.isin(trips.country, [TRAVEL_COUNTRIES.index(place) for place in VISA_FREE])
+        applying = np.flatnonzero((trips.start == day.number + VISA_DAYS_BEFORE_DEPARTURE) & needs_visa)
+        visa = Wording(kind="card", direction="debit", category="visa_fee", channel="online", partner="visa-")
         abroad = np.repeat(np.flatnonzero(trips.abroad(day.number)), 2)
         numbers = np.array([self.words.number(_overseas(place, category)) for place in TRAVEL_COUNTRIES
                             for category in ("hotel", "dining")])  # fmt: skip
@@ -211,6 +218,7 @@ class MoneyHabits:
         return [
             self._plain(booking, _hours(draws, len(booking), 9, 23), fares, _card("airline")),
             self._plain(changing, _hours(draws, len(changing), 9, 20), changed, fx),
+            self._plain(applying, 11 * 3600 + applying % 3600, np.full(len(applying), VISA_FEE), visa),
             Postings(abroad, _hours(draws, len(abroad), 8, 23), spent, wording, abroad % 50),
         ]
 

@@ -16,6 +16,8 @@ SEGMENT_BOUNDS = ((5_000_000_00, "private"), (500_000_00, "platinum"), (50_000_0
 """Assets from which a segment begins, minor units."""
 PROFILE_SECOND, HOLDING_SECOND, CONSENT_SECOND = 1, 2, 3
 """On the first day customers become known before anything else happens."""
+GUARDIANS_WHO_AGREE_OF_FIVE = 3
+NOT_ASKED = -1
 OCCUPATIONS = ("employee", "civil_servant", "teacher", "doctor", "engineer", "freelancer")
 
 HOLDING_HABITS: dict[str, tuple[float, dict[str, float]]] = {
@@ -94,6 +96,8 @@ def _attributes(people: Population, who: int, scores: list[int], start: datetime
             np.clip(680 - 40 * people.traits[who, TRAITS.index("borrowing")] + scores[0] / 2, 300, 850)
         ),
         "branch_id": branch_of(who),
+        "branch_distance": 100 + who * 7919 % 5000,  # metres; a prime spreads neighbours by number over the district
+        "customer_status": "customer",
         "language": "zh-CN" if who % 20 else "en",
         "large_type": stage == "senior",
         "vip": aum >= SEGMENT_BOUNDS[1][0],
@@ -122,7 +126,13 @@ def _occupation(people: Population, who: int) -> str:
 
 
 def _consents(people: Population, who: int) -> list[Draft]:
-    said = (("marketing", int(people.marketing[who])), ("personalisation", int(people.personalisation[who])))
+    minor = people.life_stage[who] == LIFE_STAGES.index("minor")
+    guardian = int(who % 5 < GUARDIANS_WHO_AGREE_OF_FIVE) if minor else NOT_ASKED
+    said = (
+        ("marketing", int(people.marketing[who])),
+        ("personalisation", int(people.personalisation[who])),
+        ("guardian", guardian),
+    )
     return [
         Draft(
             CONSENT_SECOND,

@@ -59,7 +59,13 @@ class Counter:
         self.truth = ResponseModel(strategy.offers, seed)
         self._prepared = prepare(strategy)
         self._greedy = prepare(
-            replace(strategy, exploration=Exploration(), experiment=Experiment(salt="none", shares={}))
+            replace(
+                strategy,
+                exploration=Exploration(),
+                experiment=Experiment(salt="none", shares={}),
+                holdouts=(),
+                experiments=(),
+            )
         )
         self._asking = Asking(strategy)
         self._zone = ZoneInfo(strategy.time_zone)

@@ -21,6 +21,7 @@ from decision_engine.identifiers import key64
 from decision_engine.outcomes import ContactStatus, Fate, Outcome, status_of
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.strategy import Strategy
+from decision_engine.volume_view import VolumeStanding
 from event_schemas.codec import decode, encode_trusted
 from event_schemas.envelope import from_epoch_ms
 from event_schemas.topics import topic_for
@@ -52,6 +53,7 @@ class Person:
     now_ms: int = NOW
     state: bytes | None = None
     records: list[ContactRecord] = field(default_factory=list)
+    volumes: dict[str, VolumeStanding] = field(default_factory=dict)
     tracked: dict[str, Candidate] = field(default_factory=dict)
     decisions: int = 0
     events: int = 0
@@ -101,7 +103,7 @@ class Person:
             context=context,
         )
         snapshot = read_snapshot(self.features, self.state, self.now_ms)
-        draft = decide(self.prepared, request, snapshot, self.records, {})
+        draft = decide(self.prepared, request, snapshot, self.records, {}, self.volumes)
         taken = self._reserve(draft.reservation)
         decision = settle(self.prepared, draft, taken)
         for answer in decision.placements:
@@ -190,6 +192,28 @@ def fate_of(decision: Decision, offer: str) -> str | None:
         if candidate.offer == offer:
             return str(candidate.code) if candidate.fate is Fate.REJECTED else str(candidate.fate.value)
     return None
+
+
+def offers_in(decision: Decision, placement: str | None = None) -> set[str]:
+    """What is offered, in one placement or in all."""
+    answers = [answer for answer in decision.placements if placement in (None, answer.id)]
+    return {str(option.candidate.offer) for answer in answers for option in answer.options}
+
+
+def reasons_for(decision: Decision, offer: str) -> set[str]:
+    """The reason codes an offer was given with."""
+    options = [option for answer in decision.placements for option in answer.options]
+    return {code for option in options if option.candidate.offer == offer for code, _ in option.reasons}
+
+
+@pytest.fixture(scope="session")
+def offered() -> Callable[..., set[str]]:
+    return offers_in
+
+
+@pytest.fixture(scope="session")
+def reasons() -> Callable[[Decision, str], set[str]]:
+    return reasons_for
 
 
 @pytest.fixture(scope="session")

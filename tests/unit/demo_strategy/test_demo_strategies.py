@@ -94,6 +94,7 @@ def test_worth_and_base_rates_are_honest(any_strategy: Strategy) -> None:
 
 def test_consents_arms_and_exploration_are_as_agreed(any_strategy: Strategy) -> None:
     defaults = {name: purpose.granted_by_default for name, purpose in any_strategy.consents.items()}
+    assert defaults.pop("guardian", False) is False, "nobody but the guardian consents for a minor"
     assert defaults == {"marketing": True, "personalisation": True, "sms": False}
     assert any_strategy.experiment.shares["random_eligible"] == 0.1
     assert (any_strategy.exploration.kind, any_strategy.exploration.epsilon) == ("epsilon_greedy", 0.15)
