@@ -70,6 +70,8 @@ class LoggedDecision:
     context: Mapping[str, Value]
     options: tuple[LoggedOption, ...]
     candidates: tuple[LoggedCandidate, ...] = ()
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    """The arm in each experiment beside the standing one, whose arm is `arm`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

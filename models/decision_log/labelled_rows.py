@@ -9,7 +9,7 @@ from models.decision_log.archive_files import EVERYTHING, TimeRange
 from models.decision_log.design_matrix import ExampleSet, build_examples, derive_schema
 from models.decision_log.examples import AttributionRule, Example, LoggedResponse, OfferFacts, join_examples
 from models.decision_log.offer_catalogue import offers_of_model
-from models.decision_log.records import read_decisions, read_impressions, read_responses
+from models.decision_log.records import StrategyOf, read_decisions, read_impressions, read_responses
 from models.errors import TrainingRefused
 
 Progress = Callable[[str], None]
@@ -18,7 +18,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
-    """One model's part of a log. `excluded` are attributes no model may see; `zone` is the bank's time zone."""
+    """One model's part of a log. `excluded` are attributes no model may see; `zone` is the bank's time zone;
+    `strategy_of` finds the strategies that decided, for whoever wants to know what else could have been chosen."""
 
     model: str
     archive: Path
@@ -27,6 +28,7 @@ class LogQuery:
     attribution_seconds: int
     period: TimeRange = EVERYTHING
     excluded: frozenset[str] = frozenset()
+    strategy_of: StrategyOf | None = None
 
 
 def labelled_examples(query: LogQuery, progress: Progress) -> list[Example]:

@@ -1,10 +1,13 @@
 """The decision log as the archive keeps it: decisions and responses, decoded with the published schemas."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from decision_engine.candidate_coding import CodedCandidatesUnreadable, decode_candidates
+from decision_engine.decision import Candidate
 from decision_engine.outcomes import Outcome
+from decision_engine.prepared import PreparedStrategy
 from event_schemas.codec import DecodeError, decode
 from event_schemas.decisions import CandidateRecord, DecisionMade, DecisionRecord
 from event_schemas.envelope import epoch_ms
@@ -12,6 +15,9 @@ from event_schemas.responses import ResponseRecorded
 from event_schemas.topics import DECISIONS, RESPONSES
 from models.decision_log.archive_files import EVERYTHING, TimeRange, archive_files, read_rows
 from models.decision_log.examples import LoggedCandidate, LoggedDecision, LoggedOption, LoggedResponse
+
+StrategyOf = Callable[[str], PreparedStrategy | None]
+"""The strategy of a version; None when it is not kept, and then its decisions are read without their candidates."""
 
 
 def read_responses(root: Path, wanted: TimeRange = EVERYTHING) -> Iterator[LoggedResponse]:
@@ -23,11 +29,15 @@ def read_responses(root: Path, wanted: TimeRange = EVERYTHING) -> Iterator[Logge
 
 
 def read_decisions(
-    root: Path, wanted: TimeRange = EVERYTHING, decision_ids: Collection[str] | None = None
+    root: Path,
+    wanted: TimeRange = EVERYTHING,
+    decision_ids: Collection[str] | None = None,
+    strategy_of: StrategyOf | None = None,
 ) -> Iterator[LoggedDecision]:
-    """Every readable decision of the archive; only those of these ids when they are given."""
+    """Every readable decision of the archive; only those of these ids when they are given. Candidates are read with
+    the strategies that named them."""
     for value in _values(root, DECISIONS, wanted, decision_ids):
-        decision = logged_decision(value)
+        decision = logged_decision(value, strategy_of)
         if decision is not None:
             yield decision
 
@@ -65,7 +75,7 @@ def logged_response(value: bytes) -> LoggedResponse | None:
     )
 
 
-def logged_decision(value: bytes) -> LoggedDecision | None:
+def logged_decision(value: bytes, strategy_of: StrategyOf | None = None) -> LoggedDecision | None:
     """A decision as learning sees it; None for bytes that are no decision."""
     try:
         event = decode(value)
@@ -80,12 +90,13 @@ def logged_decision(value: bytes) -> LoggedDecision | None:
         decided_ms=epoch_ms(record.time),
         channel=record.channel,
         arm=record.arm,
+        experiments=dict(record.experiments),
         personalised=record.personalised,
         models=dict(record.models),
         attributes=dict(record.attributes),
         context=dict(record.context),
         options=_options(record),
-        candidates=tuple(_candidate(c) for c in record.candidates if c.propensity is not None),
+        candidates=_candidates(record, strategy_of),
     )
 
 
@@ -106,7 +117,21 @@ def _options(record: DecisionRecord) -> tuple[LoggedOption, ...]:
     )
 
 
-def _candidate(candidate: CandidateRecord) -> LoggedCandidate:
+def _candidates(record: DecisionRecord, strategy_of: StrategyOf | None) -> tuple[LoggedCandidate, ...]:
+    """The scored ones, whichever way the record has them."""
+    listed: Sequence[Candidate | CandidateRecord] = record.candidates
+    if record.coded_candidates is not None:
+        prepared = None if strategy_of is None else strategy_of(record.strategy_version)
+        if prepared is None:
+            return ()
+        try:
+            listed = decode_candidates(record.coded_candidates.model_dump(exclude_unset=True), prepared)
+        except CodedCandidatesUnreadable:
+            return ()
+    return tuple(_candidate(candidate) for candidate in listed if candidate.propensity is not None)
+
+
+def _candidate(candidate: Candidate | CandidateRecord) -> LoggedCandidate:
     weight = 1 + (candidate.context_weight or 0.0) / 100
     lever = 1 + (candidate.lever or 0.0) / 100
     return LoggedCandidate(

@@ -71,7 +71,7 @@ def policy_table(values: Sequence[tuple[str, PolicyValue]]) -> list[str]:
 def _policy_lines(query: LogQuery, scorer: Scorer) -> list[str]:
     responses = responses_of(query)
     accepted = accepted_within(responses, attribution_rule(query, responses))
-    decisions = read_decisions(query.archive, query.period)
+    decisions = read_decisions(query.archive, query.period, strategy_of=query.strategy_of)
     try:
         offers = offers_of_model(query.offers, query.model)
         ranking = JudgedRanking(scorer=scorer, offers=offers, zone=query.zone)
