@@ -1,126 +1,214 @@
-"""The record of every candidate: why it was rejected, or its factors and whether it was offered."""
+"""The record of every candidate: why it was rejected, or its factors and whether it was offered.
 
-from collections.abc import Mapping, Sequence
+A decision settles its candidates as arrays, one element a candidate. Whoever encodes the record reads the arrays;
+whoever wants to look at candidates one by one gets them as values, made when they are first asked for.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import overload
 
-from decision_engine.arbitration import RESOURCE_COST
+import numpy as np
+from numpy.typing import NDArray
+
+from decision_engine.arbitration import Ranking
 from decision_engine.candidates import PlacementPlan
 from decision_engine.decision import Candidate
 from decision_engine.draft import Draft
 from decision_engine.offers import Offer
-from decision_engine.outcomes import Fate
+from decision_engine.outcomes import Fate, Stage
 from decision_engine.prepared import PreparedStrategy
-from decision_engine.rejections import DUPLICATE, HOLDOUT, Rejection
+from decision_engine.rejections import HELD_BACK, HOLDOUT, PASSED, Falls, Indexes, Rejection
 from decision_engine.seating import PlacementSeating
+from decision_engine.seats import Seat
 from decision_engine.slate import PlacementSlate
+
+Chances = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementColumns:
+    """The fates of one placement's candidates, in the order of offer and treatment name (`plan.treatments`; the offer
+    of each is `plan.offer_of`).
+
+    `rejections` holds per candidate the number of its rejection, `PASSED` for the offered and the ranked lower; what
+    a number means says `RejectionTable`. `scored` are the candidates that passed every gate, ascending, `chances`
+    their selection probabilities. `offered` are the candidates that are offered, best rank first.
+    """
+
+    number: int
+    """The placement's in the request."""
+    plan: PlacementPlan
+    rejections: Falls
+    scored: Indexes
+    chances: Chances
+    offered: tuple[int, ...]
+
+    def fate(self, candidate: int) -> Fate:
+        """How one candidate ended."""
+        if candidate in self.offered:
+            return Fate.OFFERED
+        return Fate.RANKED_LOWER if self.rejections[candidate] == PASSED else Fate.REJECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredOffers:
-    """The scored numbers of one draft as plain values, by offer; `rank` is an offer's place in the order of all."""
+    """The factors of the offers, each array one element an offer of the strategy; they mean something for those that
+    passed every gate."""
 
     offers: Sequence[Offer]
-    propensity: Mapping[int, float]
-    context_weight: Mapping[int, float]
-    priority: Mapping[int, float]
-    held_out: Mapping[int, bool]
-    entrants: Mapping[int, bool]
-    rank: Mapping[int, int]
+    propensity: Chances
+    ranking: Ranking
 
 
-def scored_offers(prepared: PreparedStrategy, draft: Draft) -> ScoredOffers:
-    """Takes the numbers of the offers that passed all gates out of their arrays, once."""
-    alive = draft.ranking.order
-    offers = alive.tolist()
-    return ScoredOffers(
-        offers=prepared.offers,
-        propensity=dict(zip(offers, draft.scores.propensity[alive].tolist(), strict=True)),
-        context_weight=dict(zip(offers, draft.ranking.context_weights[alive].tolist(), strict=True)),
-        priority=dict(zip(offers, draft.ranking.priorities[alive].tolist(), strict=True)),
-        held_out=dict(zip(offers, draft.held_out[alive].tolist(), strict=True)),
-        entrants=dict(zip(offers, prepared.entrants[alive].tolist(), strict=True)),
-        rank={offer: place for place, offer in enumerate(offers)},
-    )
+class CandidateRecords(Sequence[Candidate]):
+    """All candidates of a decision, placement by placement as asked, without those that the channel does not have.
+    Equal to any sequence of equal candidates. Arrays and values are made of the settled draft when first asked for."""
 
+    def __init__(self, prepared: PreparedStrategy, draft: Draft, seatings: Sequence[PlacementSeating]) -> None:
+        self._prepared = prepared
+        self._draft = draft
+        self._seatings = seatings
+        self.rejections = prepared.rejections
 
-def record_candidates(
-    prepared: PreparedStrategy, draft: Draft, slate: PlacementSlate, seating: PlacementSeating, scored: ScoredOffers
-) -> Sequence[Candidate]:
-    """All candidates of a placement, in the order of offer and treatment name."""
-    plan = slate.asked.plan
-    if plan is None:
-        return ()
-    records, passed = prepared.rejected[plan.placement.id].among(draft.falls)
-    recorder = _PlacementRecorder(plan, slate, seating, scored)
-    for place, offer in zip(passed, plan.offer_of[passed].tolist(), strict=True):
-        records[place] = recorder.record(place, offer)
-    return records
+    @property
+    def scored(self) -> ScoredOffers:
+        """The factors, by offer."""
+        draft = self._draft
+        return ScoredOffers(offers=self._prepared.offers, propensity=draft.scores.propensity, ranking=draft.ranking)
 
+    @cached_property
+    def placements(self) -> tuple[PlacementColumns, ...]:
+        """The fates, by placement as asked."""
+        settled = (
+            _settle_placement(self._prepared, self._draft, slate, seating)
+            for slate, seating in zip(self._draft.slate, self._seatings, strict=True)
+        )
+        return tuple(columns for columns in settled if columns is not None)
 
-class _PlacementRecorder:
-    """Writes the records of one placement's candidates that passed all gates."""
+    def offered(self, placement: int, seat: Seat) -> Candidate:
+        """The candidate that is offered on a seat of the placement of that number in the request."""
+        slate = self._draft.slate[placement]
+        if slate.asked.plan is None or slate.lottery is None:
+            raise IndexError(f"placement {placement} of the request has no candidates")
+        chance = slate.lottery.at_place(seat.place, seat.offer, seat.candidate)
+        return self._record(slate.asked.plan, seat.candidate, Fate.OFFERED, None, chance)
 
-    def __init__(
-        self, plan: PlacementPlan, slate: PlacementSlate, seating: PlacementSeating, scored: ScoredOffers
-    ) -> None:
-        self._plan = plan
-        self._slate = slate
-        self._scored = scored
-        self._id = plan.placement.id
-        self._seats = {seat.candidate: seat for _, seat in seating.seated}
-        self._refused = seating.refused
-        self._winning_offers = {position[0].offer for position in slate.positions}
-        self._winning_candidates = {position[0].candidate for position in slate.positions}
-        self._free = set(slate.greedy)
-        self._first_greedily = set(slate.greedy[: slate.asked.wanted])
-        # Offers whose other candidates may be here for no other lack than that the offer stands somewhere already.
-        self._repeated = self._winning_offers.union(scored.rank.keys() - self._free)
+    def shared_stages(self, placement: int) -> set[Stage]:
+        """The stages in which candidates of a placement were rejected, but for those by rules of their own offers."""
+        columns = next((columns for columns in self.placements if columns.number == placement), None)
+        numbers = () if columns is None else np.unique(columns.rejections).tolist()
+        shared = (number for number in numbers if number != PASSED and self.rejections.is_shared(number))
+        return {self.rejections[0, number].stage for number in shared}
 
-    def record(self, candidate: int, offer: int) -> Candidate:
-        """The record of one candidate and its offer."""
-        seat = self._seats.get(candidate)
-        rejection = None if seat is not None else self._rejection(candidate, offer)
-        scored, facts = self._scored, self._scored.offers[offer]
+    def rejection_counts(self) -> dict[Rejection, int]:
+        """How many candidates each rule of each stage rejected."""
+        counts: dict[Rejection, int] = {}
+        for columns in self.placements:
+            offers, numbers = columns.plan.offer_of, columns.rejections
+            amounts = np.bincount(numbers[numbers != PASSED], minlength=len(self.rejections))
+            for number in np.flatnonzero(amounts).tolist():
+                if self.rejections.is_shared(number):
+                    _add(counts, self.rejections[0, number], int(amounts[number]))
+                    continue
+                for offer in offers[numbers == number].tolist():
+                    _add(counts, self.rejections[offer, number], 1)
+        return counts
+
+    @cached_property
+    def _made(self) -> tuple[Candidate, ...]:
+        return tuple(chain.from_iterable(map(self._made_of, self.placements)))
+
+    def _made_of(self, columns: PlacementColumns) -> list[Candidate]:
+        plan = columns.plan
+        records = self._prepared.rejected[plan.placement.id].among(columns.rejections)
+        for candidate, chance in zip(columns.scored.tolist(), columns.chances.tolist(), strict=True):
+            number = int(columns.rejections[candidate])
+            rejection = None if number == PASSED else self.rejections[int(plan.offer_of[candidate]), number]
+            records[candidate] = self._record(plan, candidate, columns.fate(candidate), rejection, chance)
+        return records
+
+    def _record(
+        self, plan: PlacementPlan, candidate: int, fate: Fate, rejection: Rejection | None, chance: float
+    ) -> Candidate:
+        """The record of a candidate that passed every gate."""
+        offer, ranking = plan.offer_of[candidate], self._draft.ranking
+        facts = self._prepared.offers[offer]
         return Candidate(
-            placement=self._id,
+            placement=plan.placement.id,
             offer=facts.name,
-            treatment=self._plan.treatments[candidate].name,
-            fate=Fate.OFFERED if seat is not None else Fate.REJECTED if rejection is not None else Fate.RANKED_LOWER,
+            treatment=plan.treatments[candidate].name,
+            fate=fate,
             stage=rejection.stage if rejection is not None else None,
             rule=rejection.rule if rejection is not None else None,
             code=rejection.code if rejection is not None else None,
-            propensity=scored.propensity[offer],
-            context_weight=scored.context_weight[offer],
+            propensity=float(self._draft.scores.propensity[offer]),
+            context_weight=float(ranking.context_weights[offer]),
             value=facts.value,
-            lever=facts.lever,
-            resource_cost=RESOURCE_COST,
-            priority=scored.priority[offer],
-            selection_probability=seat.selection_probability if seat is not None else self._chance(candidate, offer),
+            lever=float(ranking.levers[offer]),
+            resource_cost=float(ranking.resource_costs[offer]),
+            priority=float(ranking.priorities[offer]),
+            selection_probability=chance,
         )
 
-    def _rejection(self, candidate: int, offer: int) -> Rejection | None:
-        if self._scored.held_out[offer]:
-            return HOLDOUT
-        if candidate in self._refused:
-            return self._refused[candidate]
-        return DUPLICATE if offer in self._repeated and self._would_stand(candidate, offer) else None
+    def __len__(self) -> int:
+        plans = (slate.asked.plan for slate in self._draft.slate)
+        return sum(len(plan.treatments) for plan in plans if plan is not None)
 
-    def _would_stand(self, candidate: int, offer: int) -> bool:
-        """Whether the candidate of a repeated offer would stand here, by priority, were repeating allowed."""
-        if candidate in self._winning_candidates:
-            return False
-        if len(self._slate.positions) < self._slate.asked.wanted:
-            return True
-        rank = self._scored.rank
-        return any(rank[offer] < rank[winner] for winner in self._winning_offers)
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Candidate, ...]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | tuple[Candidate, ...]:
+        return self._made[index]
 
-    def _chance(self, candidate: int, offer: int) -> float:
-        """The chance of standing in one of the places asked for."""
-        if offer not in self._free:
-            return 0.0
-        return self._slate.odds.among_first(
-            self._slate.entrant_places,
-            greedily=offer in self._first_greedily and candidate == self._plan.starts[offer],
-            entrant=self._scored.entrants[offer],
-            treatments=self._plan.counts[offer],
-        )
+    def __iter__(self) -> Iterator[Candidate]:
+        return iter(self._made)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._made == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self._made)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """Sent elsewhere, the values go without what they were made from."""
+        return tuple, (self._made,)
+
+
+def _settle_placement(
+    prepared: PreparedStrategy, draft: Draft, slate: PlacementSlate, seating: PlacementSeating
+) -> PlacementColumns | None:
+    plan, lottery = slate.asked.plan, slate.lottery
+    if plan is None or lottery is None:
+        return None
+    rejections: Falls = draft.falls[plan.offer_of]
+    scored = np.flatnonzero(rejections == PASSED)
+    chances = lottery.among_first(slate.places, scored)
+    if draft.held_back is not None:
+        outweighed = draft.held_back[plan.offer_of[scored]]
+        rejections[scored[outweighed]] = prepared.rejections.late(HELD_BACK)
+        chances[outweighed] = 0.0
+    if draft.held_out is not prepared.nothing:
+        withheld = draft.held_out[plan.offer_of[scored]]
+        rejections[scored[withheld]] = prepared.rejections.late(HOLDOUT)
+        chances[withheld] = 0.0
+    for candidate, rejection in {**slate.kept_out(), **seating.refused}.items():
+        rejections[candidate] = prepared.rejections.late(rejection)
+    for _, seat in seating.seated:
+        rejections[seat.candidate] = PASSED
+        chances[scored.searchsorted(seat.candidate)] = lottery.at_place(seat.place, seat.offer, seat.candidate)
+    return PlacementColumns(
+        number=slate.asked.number,
+        plan=plan,
+        rejections=rejections,
+        scored=scored,
+        chances=chances,
+        offered=tuple(seat.candidate for _, seat in seating.seated),
+    )
+
+
+def _add(counts: dict[Rejection, int], rejection: Rejection, amount: int) -> None:
+    counts[rejection] = counts.get(rejection, 0) + amount

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from decision_engine.decision import DecisionRequest
 from decision_engine.identifiers import PlacementId
@@ -25,6 +26,8 @@ class PlacementPlan:
     starts: tuple[int, ...]
     counts: tuple[int, ...]
     present: Mask
+    treatment_shares: NDArray[np.float64]
+    """Per candidate 1 / the number of its offer's treatments here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,7 @@ def plan_placement(placement: Placement, offers: Sequence[Offer]) -> PlacementPl
         starts=tuple(starts.tolist()),
         counts=tuple(counts.tolist()),
         present=counts > 0,
+        treatment_shares=1.0 / counts[offer_of],
     )
 
 

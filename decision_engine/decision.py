@@ -1,6 +1,6 @@
 """A decision: what was asked, every candidate's fate, and what was answered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from decision_engine.features.definitions import Value
@@ -14,6 +14,7 @@ from decision_engine.identifiers import (
     TreatmentName,
 )
 from decision_engine.outcomes import Fate, Stage
+from decision_engine.volume_view import VolumeStanding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,8 @@ class Decision:
 
     `attributes`, `holdings`, `consents`, `known` and `newest_event_ms` are the snapshot it was made on, the attributes
     cut down to those that anything in the strategy or a model could read. `taken` is the ledger's answer: per
-    position the alternative it reserved.
+    position the alternative it reserved. `quiet_until_ms` is when the channel's quiet hours or holidays end that held
+    back some offers; None when there were none, or none that ends.
     """
 
     decision_id: DecisionId
@@ -112,10 +114,17 @@ class Decision:
     degraded_causes: tuple[str, ...]
     feature_age_ms: int | None
     attributes: Mapping[str, Value]
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     placements: tuple[PlacementAnswer, ...]
     holdings: tuple[str, ...] = ()
     consents: Mapping[str, bool] = field(default_factory=dict)
     known: bool = True
     newest_event_ms: int | None = None
     taken: tuple[int | None, ...] = ()
+    volumes: Mapping[str, VolumeStanding] = field(default_factory=dict)
+    """What was left of the volumes that could make a difference, and their prices."""
+    quiet_until_ms: int | None = None
+    failed_models: tuple[str, ...] = ()
+    """Models that base rates stood in for because they failed; one that was not there is not among them."""
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    """The arm in each holdout of an issue and each experiment of the strategy's own, by its name."""

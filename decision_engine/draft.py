@@ -1,17 +1,18 @@
 """A draft: a decision made but not yet reserved, with all that is needed to settle it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from decision_engine.arbitration import Ranking
 from decision_engine.contact_ledger import ReservationRequest
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import DecisionRequest
-from decision_engine.experiment import Arm
+from decision_engine.experiment_layers import Trial
 from decision_engine.features.definitions import Value
 from decision_engine.rejections import Falls, Mask
 from decision_engine.scoring import Scores
 from decision_engine.slate import PlacementSlate
+from decision_engine.volume_view import NO_VOLUMES, VolumeView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ class Draft:
     request: DecisionRequest
     snapshot: CustomerSnapshot
     personalised: bool
-    arm: Arm
+    trial: Trial
     truth: Mask
     falls: Falls
     scores: Scores
@@ -32,3 +33,7 @@ class Draft:
     slate: tuple[PlacementSlate, ...]
     attributes: Mapping[str, Value]
     reservation: ReservationRequest
+    volumes: VolumeView = field(default_factory=lambda: NO_VOLUMES)
+    """The part of the volume view that could make a difference."""
+    held_back: Mask | None = None
+    """Offers worth less here than what they take of scarce volumes."""

@@ -8,8 +8,9 @@ from functools import reduce
 
 import numpy as np
 
-from decision_engine.arbitration import context_weights, rank_offers
+from decision_engine.arbitration import context_weights, plan_at
 from decision_engine.availability import screen_availability
+from decision_engine.boosts import boost_weights
 from decision_engine.calendar_windows import local_time
 from decision_engine.candidates import asked_placements, offers_in_play
 from decision_engine.consent import PERSONALISATION, is_granted, screen_consent
@@ -19,12 +20,14 @@ from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import Decision, DecisionRequest
 from decision_engine.draft import Draft
 from decision_engine.engagement_policy import screen_engagement
-from decision_engine.experiment import Arm, assign_arm
+from decision_engine.experiment import Arm
+from decision_engine.experiment_layers import assign_trial
 from decision_engine.identifiers import key32
 from decision_engine.matrix import context_facts
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.propensity import Scorers
-from decision_engine.rejections import PASSED, Falls, Indexes, combine
+from decision_engine.quiet_hours import screen_quiet
+from decision_engine.rejections import PASSED, Falls, Indexes, Mask, combine
 from decision_engine.replay import recorded_attributes
 from decision_engine.reservation import plan_reservation
 from decision_engine.scoring import Scores, score_neutrally, score_offers
@@ -32,6 +35,9 @@ from decision_engine.seating import ReservationMismatch
 from decision_engine.settlement import settle_draft
 from decision_engine.slate import SlateTerms, fill_slate
 from decision_engine.suitability import assess_suitability
+from decision_engine.trial_ranking import explorer_of, rank_in_trial
+from decision_engine.volume import hold_back, recorded_view, resource_costs, screen_volumes
+from decision_engine.volume_view import NO_VOLUMES, VolumeView
 
 __all__ = ["Draft", "ReservationMismatch", "decide", "prepare", "settle"]
 
@@ -45,8 +51,10 @@ def decide(
     snapshot: CustomerSnapshot,
     records: Sequence[ContactRecord],
     scorers: Scorers,
+    volumes: VolumeView = NO_VOLUMES,
 ) -> Draft:
-    """Decides what to offer. `records` are this person's contacts, oldest first; `scorers` the models that are live.
+    """Decides what to offer. `records` are this person's contacts, oldest first; `scorers` the models that are live;
+    `volumes` what is left of the bank's volumes (one it does not name limits nothing).
 
     Never raises for what a customer, a request or a model may bring; a model's failure marks the decision degraded.
     """
@@ -54,41 +62,43 @@ def decide(
     asked = asked_placements(prepared.placements, request)
     truth = prepared.conditions.evaluate(request, snapshot)
     moment = ContactMoment(prepared.contacts, key32(request.channel), request.now_ms)
-    standing = assess_suitability(prepared.strategy.suitability, snapshot, request.now_ms)
-    falls = reduce(
-        combine,
-        (
-            screen_availability(prepared.availability, request.now_ms),
-            screen_consent(prepared.consent, snapshot, request.channel),
-            screen_engagement(prepared.engagement, truth, standing),
-            _screen_contacts(moment, request, records),
-        ),
-    )
+    limits = [_screen_contacts(prepared, moment, request, records)]
+    if volumes:
+        limits.append(screen_volumes(prepared.volumes, volumes, request.channel))
+    falls = reduce(combine, limits, _screen_offers(prepared, request, snapshot, truth))
     alive = np.flatnonzero((falls == PASSED) & offers_in_play(asked, len(prepared.offers)))
-    plan = prepared.arbitration
+    plan = plan_at(prepared.arbitration, request.now_ms)
     weights = context_weights(plan, truth, plan.weights if personalised else plan.neutral_weights)
-    if personalised:
+    if personalised and prepared.boosts.boosts and LEDGER_UNAVAILABLE not in request.degraded_causes:
+        weights = weights + boost_weights(prepared.boosts, records, request.now_ms)
+    trial = assign_trial(prepared.experiments, request.customer_id)
+    if personalised and trial.arm is not Arm.PRIOR:
         scores = _score(prepared, request, snapshot, alive, scorers)
     else:
         scores = score_neutrally(prepared.scoring, alive)
-    ranking = rank_offers(plan, alive, scores.propensity, weights)
-    arm = assign_arm(prepared.strategy.experiment.salt, prepared.arms, request.customer_id)
-    held_out = prepared.contacts.marketing if arm is Arm.HOLDOUT else prepared.nothing
-    order = ranking.order[~held_out[ranking.order]]
-    slate = fill_slate(asked, order, prepared.entrants, _slate_terms(prepared, request, arm))
+    scarce, channel = prepared.volumes, request.channel
+    costs = resource_costs(scarce, volumes, channel, scores.propensity) if volumes else None
+    ranking = rank_in_trial(trial, plan, alive, scores.propensity, weights, costs)
+    held_back, ranking = (None, ranking) if costs is None else hold_back(ranking, plan.mandatory)
+    order = ranking.order[~trial.held_out[ranking.order]]
+    explorer = explorer_of(prepared, trial, request, ranking, scores, scorers)
+    terms = SlateTerms(explorer, prepared.slate, channel, request.allow_duplicates)
+    slate = fill_slate(asked, order, prepared.entrants, terms)
     return Draft(
         request=request,
         snapshot=snapshot,
         personalised=personalised,
-        arm=arm,
+        trial=trial,
         truth=truth,
         falls=falls,
         scores=scores,
         ranking=ranking,
-        held_out=held_out,
+        held_out=trial.held_out,
         slate=slate,
         attributes=recorded_attributes(prepared, snapshot, scorers if personalised else None),
         reservation=plan_reservation(prepared, request, slate, moment),
+        volumes=recorded_view(scarce, volumes) if volumes else NO_VOLUMES,
+        held_back=held_back,
     )
 
 
@@ -98,10 +108,23 @@ def settle(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int | None]
     return settle_draft(prepared, draft, taken)
 
 
-def _screen_contacts(moment: ContactMoment, request: DecisionRequest, records: Sequence[ContactRecord]) -> Falls:
-    if LEDGER_UNAVAILABLE in request.degraded_causes:
-        return screen_without_ledger(moment.plan)
-    return screen_contacts(moment, records)
+def _screen_offers(
+    prepared: PreparedStrategy, request: DecisionRequest, snapshot: CustomerSnapshot, truth: Mask
+) -> Falls:
+    """What dates, consents and engagement policies refuse."""
+    standing = assess_suitability(prepared.strategy.suitability, snapshot, request.now_ms)
+    available = screen_availability(prepared.availability, request.now_ms)
+    allowed = combine(available, screen_consent(prepared.consent, snapshot, request.channel))
+    return combine(allowed, screen_engagement(prepared.engagement, truth, standing))
+
+
+def _screen_contacts(
+    prepared: PreparedStrategy, moment: ContactMoment, request: DecisionRequest, records: Sequence[ContactRecord]
+) -> Falls:
+    quiet = screen_quiet(prepared.quiet, request.channel, request.now_ms)
+    blind = LEDGER_UNAVAILABLE in request.degraded_causes
+    limited = screen_without_ledger(moment.plan) if blind else screen_contacts(moment, records)
+    return limited if quiet is None else combine(quiet, limited)
 
 
 def _score(
@@ -109,13 +132,3 @@ def _score(
 ) -> Scores:
     facts = context_facts(request, local_time(request.now_ms, prepared.zone)) if scorers else {}
     return score_offers(prepared.scoring, alive, scorers, snapshot.attributes, facts)
-
-
-def _slate_terms(prepared: PreparedStrategy, request: DecisionRequest, arm: Arm) -> SlateTerms:
-    exploration = prepared.strategy.exploration
-    epsilon = exploration.epsilon if exploration.kind == "epsilon_greedy" else 0.0
-    return SlateTerms(
-        epsilon=1.0 if arm is Arm.RANDOM_ELIGIBLE else epsilon,
-        seed=request.decision_id,
-        allow_duplicates=request.allow_duplicates,
-    )

@@ -1,75 +1,124 @@
 """Exploration: a placement's order is sometimes drawn instead of arbitrated, with probabilities known exactly.
 
-The scheme, for one placement: its offers stand in greedy order, and the *entrants*, which are the marketing offers
-that are not mandatory, take part in a lottery. With probability epsilon the entrants are permuted uniformly among
-the places entrants hold in the greedy order, and each shows one of its treatments here drawn uniformly; otherwise
-everything stays greedy and each offer shows its first treatment. Mandatory and service offers never move. So with n
-entrants, an entrant with t treatments has at a place that entrants hold the probability
+`off`             nothing is drawn.
+`epsilon_greedy`  with probability epsilon the order of the movers is drawn uniformly.
+`inverse_gap`     one treatment is put first, the less often the further its priority is behind the leader's.
+`thompson`        one treatment is put first, as often as it may well be the best for all that is believed.
 
-    (1 - epsilon) x [it stands there greedily, and this is its first treatment] + epsilon / (n x t)
+Whatever the scheme, it moves only offers that passed every gate and cap, and among those only marketing offers that
+are not mandatory. Its budget holds for each decision: only the part `share` of the decisions draws at all, and no offer
+is a mover whose priority is more than `max_regret` percent of the leader's below the leader; nor, for the last two,
+one behind the best `contenders`. New offers with a ramp are
+put first in a guaranteed share of the decisions in which they are movers, whatever the scheme.
 
-and any other offer has 1 at its own place, 0 elsewhere. Only offers that passed every gate and cap are in the order.
+What a draw is and what its probabilities are says `lottery`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from decision_engine.draws import draw_below, draw_fraction
+import numpy as np
+from numpy.typing import NDArray
 
+from decision_engine.candidates import PlacementPlan
+from decision_engine.inverse_gap import inverse_gap_chances
+from decision_engine.lottery import Draw, Lottery, Promotables, Promotion, promotables
+from decision_engine.ramp import mover_floors, raise_to_floors
+from decision_engine.strategy import Exploration
+from decision_engine.thompson import Beliefs, Counts, Evidence, believe, thompson_chances
 
-def explores(epsilon: float, seed: str, label: str) -> bool:
-    """Whether this placement of this decision draws its order."""
-    return epsilon > 0 and draw_fraction(seed, f"{label}.coin") < epsilon
+Numbers = NDArray[np.float64]
+
+_PROMOTING = frozenset({"inverse_gap", "thompson"})
+"""The kinds that put one treatment first. Their contenders are few, as every one of them gets some chance."""
+UNSEEN = Counts(0.0, 0.0)
+RANDOM_ORDER = Exploration(kind="epsilon_greedy", epsilon=1.0)
+"""Every mover is as likely as any other to stand at any of their places."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lottery:
-    """One drawn order. `greedy` is the order of the offers without a draw, `places` where the entrants stand in it;
-    `seed` and `label` name the draw, so that it can be made again."""
+class Stakes:
+    """What is at stake, by offer of the strategy: the priority it is ranked by, the propensity that was made with, and
+    what the priority gains by per unit of propensity."""
 
-    greedy: Sequence[int]
-    places: Sequence[int]
+    priorities: Numbers
+    propensity: Numbers
+    worths: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explorer:
+    """How one decision explores: the scheme, the seed its draws are made from, what is at stake, the shares that new
+    offers are guaranteed now (by offer number), and what online learning has counted."""
+
+    scheme: Exploration
     seed: str
-    label: str
+    stakes: Stakes
+    floors: Mapping[int, float] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=dict)
 
-    def order(self) -> Iterator[int]:
-        """The offers in drawn order; lazily, as only the first few places are ever needed."""
-        drawn = self._drawn_entrants()
-        entrant_places = set(self.places)
-        for place, offer in enumerate(self.greedy):
-            yield next(drawn) if place in entrant_places else offer
+    def lottery(self, number: int, plan: PlacementPlan, greedy: Sequence[int], places: Sequence[int]) -> Lottery:
+        """The lottery of the placement of that number in the request. `greedy` is the order of its offers without a
+        draw, `places` where those stand in it that may be moved, ascending."""
+        scheme = self.scheme
+        places = self._within_regret(greedy, places)
+        draw = Draw(seed=self.seed, label=f"explore.{number}")
+        shuffle = scheme.epsilon * scheme.share if scheme.kind == "epsilon_greedy" else 0.0
+        promotion = None
+        if places and (self.floors or scheme.kind in _PROMOTING):
+            promotion = self._promotion(plan, [greedy[place] for place in places], draw, shuffle)
+        return Lottery(plan, greedy, places, draw, shuffle, promotion)
 
-    def treatment(self, offer: int, count: int) -> int:
-        """Which of an entrant's `count` treatments here is shown."""
-        return draw_below(self.seed, f"{self.label}.treatment.{offer}", count)
+    def _within_regret(self, greedy: Sequence[int], places: Sequence[int]) -> Sequence[int]:
+        """The leader's place, and those of the offers that cost little enough to be tried."""
+        scheme = self.scheme
+        promotes = scheme.kind in _PROMOTING
+        if not places or (scheme.max_regret is None and not promotes):
+            return places
+        if scheme.max_regret is not None:
+            priorities = self.stakes.priorities
+            leader = float(priorities[greedy[places[0]]])
+            least = leader - abs(leader) * scheme.max_regret / 100
+            places = [places[0], *(place for place in places[1:] if priorities[greedy[place]] >= least)]
+        return places[: scheme.contenders] if promotes else places
 
-    def _drawn_entrants(self) -> Iterator[int]:
-        """A uniform permutation of the entrants, as far as it is asked for (Fisher-Yates from the front)."""
-        pool = [self.greedy[place] for place in self.places]
-        for first in range(len(pool)):
-            chosen = first + draw_below(self.seed, f"{self.label}.{first}", len(pool) - first)
-            pool[first], pool[chosen] = pool[chosen], pool[first]
-            yield pool[first]
+    def _promotion(self, plan: PlacementPlan, movers: Sequence[int], draw: Draw, shuffle: float) -> Promotion | None:
+        """The chances of being put first; None when they are all the leader's."""
+        known = promotables(plan, movers)
+        chances = self._chances(plan, known, draw)
+        floors = mover_floors(known.movers, self.floors, shuffle)
+        if floors is not None:
+            chances = raise_to_floors(chances, known.mover_of, floors)
+        return None if chances[0] >= 1.0 else Promotion(known, chances)
 
+    def _chances(self, plan: PlacementPlan, known: Promotables, draw: Draw) -> Numbers:
+        scheme = self.scheme
+        priorities = self.stakes.priorities[known.movers[known.mover_of]]
+        if scheme.kind == "inverse_gap":
+            chances = inverse_gap_chances(priorities, scheme.gamma)
+        elif scheme.kind == "thompson":
+            beliefs = self._beliefs(plan, known, priorities)
+            chances = thompson_chances(beliefs, draw.seed, f"{draw.label}.rounds", scheme.rounds)
+        else:
+            return np.asarray(np.eye(1, len(priorities))[0], np.float64)
+        chances = chances * scheme.share
+        chances[0] += 1.0 - scheme.share
+        return chances
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Odds:
-    """The probabilities of a lottery. `entrants` is how many take part."""
-
-    epsilon: float
-    entrants: int
-
-    def at_place(self, *, greedily: bool, entrant: bool, treatments: int) -> float:
-        """The chance of a treatment to stand at one place. `greedily`: whether it does without a draw.
-        For an entrant the place must be one that entrants hold."""
-        kept = 1.0 if greedily else 0.0
-        if not entrant:
-            return kept
-        return (1.0 - self.epsilon) * kept + self.epsilon / (self.entrants * treatments)
-
-    def among_first(self, places: int, *, greedily: bool, entrant: bool, treatments: int) -> float:
-        """The chance of a treatment to stand at any of the first places, `places` of which entrants hold."""
-        kept = 1.0 if greedily else 0.0
-        if not entrant:
-            return kept
-        return (1.0 - self.epsilon) * kept + self.epsilon * places / (self.entrants * treatments)
+    def _beliefs(self, plan: PlacementPlan, known: Promotables, priorities: Numbers) -> Beliefs:
+        offers = known.movers[known.mover_of]
+        seen = [self.evidence.get(plan.treatments[candidate].name, UNSEEN) for candidate in known.candidates.tolist()]
+        propensity = self.stakes.propensity[offers]
+        accepted, declined = believe(
+            propensity,
+            np.array([counts.impressions for counts in seen]),
+            np.array([counts.accepts for counts in seen]),
+            self.scheme.prior_strength,
+        )
+        return Beliefs(
+            accepted=accepted,
+            declined=declined,
+            propensity=propensity,
+            priorities=priorities,
+            worths=self.stakes.worths[offers],
+        )

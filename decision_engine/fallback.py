@@ -1,9 +1,9 @@
 """Fallbacks: why a placement has nothing to offer."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
-from decision_engine.decision import Candidate
 from decision_engine.outcomes import Stage
 from decision_engine.slate import PlacementSlate
 
@@ -27,13 +27,12 @@ _BLINDING_CAUSES = frozenset({"state_unavailable", "ledger_unavailable", "store_
 """Degraded causes under which a refusal may be owed to missing data and not to the customer."""
 
 
-def fallback_cause(
-    slate: PlacementSlate, candidates: Sequence[Candidate], degraded_causes: Sequence[str]
-) -> FallbackCause:
-    """The cause for a placement without options: how far its best candidates came."""
-    if not candidates or slate.asked.wanted == 0:
+def fallback_cause(slate: PlacementSlate, stages: AbstractSet[Stage], degraded_causes: Sequence[str]) -> FallbackCause:
+    """The cause for a placement without options, given the stages in which its candidates were rejected: how far the
+    best of them came. The stages of an offer's own rules may be left out, as they tell nothing."""
+    plan = slate.asked.plan
+    if plan is None or not plan.treatments or slate.asked.wanted == 0:
         return FallbackCause.NO_CANDIDATES
-    stages = {candidate.stage for candidate in candidates}
     if Stage.EXPERIMENT in stages:
         return FallbackCause.HOLDOUT
     if not _BLINDING_CAUSES.isdisjoint(degraded_causes):

@@ -32,10 +32,13 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextWeight:
-    """A percentage that counts when the condition holds: 55 multiplies priority by 1.55."""
+    """A percentage that counts when the condition holds: 55 multiplies priority by 1.55. `from_ms`, `until_ms`: epoch
+    milliseconds between which it does, until is exclusive (None: open)."""
 
     when: str
     weight: float
+    from_ms: int | None = None
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,16 @@ class Treatment:
     content: Mapping[str, Content]
     script: LocalText | None = None
     attributes: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ramp:
+    """A new offer's first time: from a moment until another, exclusive (epoch milliseconds), it is put first in at
+    least this share of the decisions in which it could be."""
+
+    from_ms: int
+    until_ms: int
+    share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +95,7 @@ class Offer:
     reasons: tuple[Reason, ...] = ()
     context_weights: tuple[ContextWeight, ...] = ()
     attributes: Mapping[str, str | float] | None = None
+    ramp: Ramp | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,19 +9,25 @@ import numpy as np
 
 from decision_engine.arbitration import ArbitrationPlan, plan_arbitration
 from decision_engine.availability import AvailabilityPlan, plan_availability
+from decision_engine.boosts import BoostPlan, plan_boosts
 from decision_engine.candidates import PlacementPlan, plan_placement
 from decision_engine.condition_bits import ConditionBits, compile_conditions
 from decision_engine.consent import ConsentPlan, plan_consent
 from decision_engine.contact_policy import ContactPlan, plan_contacts
+from decision_engine.contact_rules import RulePlan, plan_rules
 from decision_engine.engagement_policy import EngagementPlan, plan_engagement
-from decision_engine.experiment import Shares, plan_experiment
+from decision_engine.experiment_arms import Allotment
+from decision_engine.experiment_layers import ExperimentPlan, plan_experiments
 from decision_engine.identifiers import PlacementId
 from decision_engine.offers import Offer
+from decision_engine.quiet_hours import QuietPlan, plan_quiet
 from decision_engine.reasons import ReasonPlan, plan_reasons
 from decision_engine.rejected_candidates import RejectedCandidates, RejectionTable
 from decision_engine.rejections import ENGINE_REJECTIONS, Mask
 from decision_engine.scoring import ScoringPlan, plan_scoring
+from decision_engine.slate_plan import SlatePlan, plan_slate
 from decision_engine.strategy import Strategy
+from decision_engine.volume import VolumePlan, plan_volumes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +48,21 @@ class PreparedStrategy:
     consent: ConsentPlan
     engagement: EngagementPlan
     contacts: ContactPlan
+    contact_rules: RulePlan
+    volumes: VolumePlan
+    quiet: QuietPlan
     scoring: ScoringPlan
     arbitration: ArbitrationPlan
+    boosts: BoostPlan
     entrants: Mask
     nothing: Mask
-    arms: Shares
+    arms: Allotment
+    experiments: ExperimentPlan
+    ramped: tuple[int, ...]
+    """The offers that have a ramp."""
     reasons: ReasonPlan
+    slate: SlatePlan
+    rejections: RejectionTable
     rejected: Mapping[PlacementId, RejectedCandidates]
     gate_attributes: tuple[str, ...]
     attributes: tuple[str, ...]
@@ -61,11 +76,19 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
     placements = {place.id: plan_placement(place, offers) for place in strategy.placements.values()}
     consent, consent_rejections = plan_consent(offers, strategy.consents, len(ENGINE_REJECTIONS))
     fixed = ENGINE_REJECTIONS + consent_rejections
-    contacts, contact_rejections = plan_contacts(offers, strategy.contact_limits, zone, len(fixed))
+    contacts, contact_rejections = plan_contacts(
+        offers, strategy.contact_limits, zone, len(fixed), strategy.outbound_channels
+    )
     fixed += contact_rejections
+    quiet, quiet_rejections = plan_quiet(strategy.quiet_times, contacts.held_by, zone, len(fixed))
+    fixed += quiet_rejections
+    volumes, volume_rejections = plan_volumes(offers, strategy.volumes, len(fixed))
+    fixed += volume_rejections
     engagement = plan_engagement(offers, conditions, len(fixed))
     rejections = RejectionTable(fixed=fixed, rules=engagement.rules, columns=engagement.columns)
-    arbitration = plan_arbitration(offers, conditions)
+    arbitration = plan_arbitration(offers, conditions, strategy.levers)
+    nothing = np.zeros(len(offers), np.bool_)
+    experiments = plan_experiments(strategy, offers, marketing=contacts.marketing, nothing=nothing)
     gates = _gate_attributes(strategy, conditions)
     return PreparedStrategy(
         strategy=strategy,
@@ -77,12 +100,20 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         consent=consent,
         engagement=engagement,
         contacts=contacts,
+        contact_rules=plan_rules(contacts),
+        volumes=volumes,
+        quiet=quiet,
         scoring=plan_scoring(offers, strategy.required_models),
         arbitration=arbitration,
+        boosts=plan_boosts(strategy.boosts, contacts),
         entrants=contacts.marketing & ~arbitration.mandatory,
-        nothing=np.zeros(len(offers), np.bool_),
-        arms=plan_experiment(strategy.experiment),
+        nothing=nothing,
+        arms=experiments.standing,
+        experiments=experiments,
+        ramped=tuple(number for number, offer in enumerate(offers) if offer.ramp is not None),
         reasons=plan_reasons(offers, conditions, strategy.locales[0]),
+        slate=plan_slate(strategy.slate, offers),
+        rejections=rejections,
         rejected={id_: RejectedCandidates(plan, offers, rejections) for id_, plan in placements.items()},
         gate_attributes=tuple(sorted(gates)),
         attributes=tuple(sorted(gates.union(*conditions.attributes))),

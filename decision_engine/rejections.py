@@ -46,6 +46,21 @@ ENGINE_REJECTIONS: tuple[Rejection, ...] = (
 HOLDOUT = Rejection(Stage.EXPERIMENT, "experiment.holdout", "HOLDOUT")
 DUPLICATE = Rejection(Stage.SLATE, "slate.duplicate", "DUPLICATE")
 RESERVED_MEANWHILE = Rejection(Stage.CONTACT_POLICY, "contact_policy.reserved_meanwhile", "RESERVED_MEANWHILE")
+GROUP_LIMIT = Rejection(Stage.SLATE, "slate.group_limit", "SLATE_GROUP_LIMIT")
+CHANNEL_LIMIT = Rejection(Stage.SLATE, "slate.channel_limit", "SLATE_CHANNEL_LIMIT")
+BUNDLE = Rejection(Stage.SLATE, "slate.bundle", "BUNDLE_INCOMPLETE")
+HELD_BACK = Rejection(Stage.VOLUME, "volume.worth", "VOLUME_PACED")
+"""Worth less here than the units it would take of scarce volumes."""
+LATE_REJECTIONS: tuple[Rejection, ...] = (
+    HOLDOUT,
+    DUPLICATE,
+    RESERVED_MEANWHILE,
+    GROUP_LIMIT,
+    CHANNEL_LIMIT,
+    BUNDLE,
+    HELD_BACK,
+)
+"""What can befall a candidate that passed every gate; numbered behind all that gates give, in this order."""
 
 
 def combine(earlier: Falls, later: Falls) -> Falls:

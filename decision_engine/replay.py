@@ -1,6 +1,7 @@
 """Replay: what a decision must record so that anyone can compute it again, and the snapshot rebuilt from the record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import Decision
@@ -25,14 +26,24 @@ def recorded_attributes(
     read any, so only theirs are recorded."""
     known = snapshot.attributes
     if scorers is None:
-        return {name: known[name] for name in prepared.gate_attributes if name in known}
-    recorded = {name: known[name] for name in prepared.attributes if name in known}
+        return _present(prepared.gate_attributes, known)
+    recorded = _present(prepared.attributes, known)
     for model in prepared.scoring.models:
         scorer = scorers.get(model)
         if scorer is not None:
             plan = prepared.scoring.matrix_plan(scorer.schema, model)
-            recorded |= {name: known[name] for name in plan.attributes if name in known}
+            recorded |= _present(plan.attributes, known)
     return recorded
+
+
+def _present(names: Sequence[str], known: Mapping[str, Value]) -> dict[str, Value]:
+    """Those of the attributes that are known, in the order of their names."""
+    if len(names) > 1:
+        try:  # for a customer of whom everything is known there is a much faster way
+            return dict(zip(names, itemgetter(*names)(known), strict=True))
+        except KeyError:
+            pass
+    return {name: known[name] for name in names if name in known}
 
 
 def snapshot_of(decision: Decision) -> CustomerSnapshot:

@@ -1,13 +1,16 @@
 """What the contact ledger is asked to reserve: per position the alternatives with the rules that could refuse them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from decision_engine.contact_ledger import Alternative, ContactRule, ReservationRequest
+from decision_engine.contact_ledger import Alternative, ReservationRequest
 from decision_engine.contact_policy import ContactMoment
+from decision_engine.contact_rules import MomentRules
 from decision_engine.decision import DecisionRequest
 from decision_engine.identifiers import TrackingId, key64
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.slate import PlacementSlate
+
+_new = tuple.__new__
 
 
 def tracking_id(request: DecisionRequest, position: int) -> TrackingId:
@@ -29,31 +32,36 @@ def plan_reservation(
     prepared: PreparedStrategy, request: DecisionRequest, slate: Sequence[PlacementSlate], moment: ContactMoment
 ) -> ReservationRequest:
     """All positions of the slate, in order. Whatever ends up at a position has the position's tracking id."""
-    positions = [position for placement in slate for position in placement.positions]
-    tracking_keys = [tracking_key(tracking_id(request, place)) for place in range(len(positions))]
-    offers = {seat.offer for seats in positions for seat in seats}
-    rules = {offer: moment.rules_for(offer) for offer in offers}
+    rules = MomentRules(prepared.contact_rules, moment)
+    positions: list[tuple[Alternative, ...]] = []
+    known: dict[int, tuple[object, ...]] = {}
+    for placement in slate:
+        for seats in placement.positions:
+            tracking = tracking_key(tracking_id(request, len(positions)))
+            alternatives = []
+            for seat in seats:
+                facts = known.get(seat.offer)
+                if facts is None:
+                    facts = known[seat.offer] = _facts(prepared, seat.offer, moment, rules)
+                alternatives.append(_new(Alternative, (tracking, *facts)))
+            positions.append(tuple(alternatives))
     return ReservationRequest(
         now_ms=request.now_ms,
         lapses_ms=lapses_ms(prepared, request),
-        positions=tuple(
-            tuple(_alternative(prepared, tracking, seat.offer, moment.channel, rules) for seat in seats)
-            for tracking, seats in zip(tracking_keys, positions, strict=True)
-        ),
-        allow_duplicates=request.allow_duplicates,
+        positions=tuple(positions),
+        allow_duplicates=request.allow_duplicates or prepared.slate.repeats > 1,
     )
 
 
-def _alternative(
-    prepared: PreparedStrategy, tracking: bytes, offer: int, channel: int, rules: Mapping[int, tuple[ContactRule, ...]]
-) -> Alternative:
-    keys = prepared.contacts.keys[offer]
+def _facts(prepared: PreparedStrategy, offer: int, moment: ContactMoment, rules: MomentRules) -> tuple[object, ...]:
+    """What an alternative says of its offer, wherever it would stand: all but the tracking key, in that order."""
     return Alternative(
-        tracking=tracking,
-        offer=keys.offer,
-        group=keys.group,
-        issue=keys.issue,
-        channel=channel,
+        tracking=b"",
+        offer=prepared.contacts.keys[offer].offer,
+        group=prepared.contacts.keys[offer].group,
+        issue=prepared.contacts.keys[offer].issue,
+        channel=moment.channel,
         mandatory=prepared.offers[offer].mandatory,
-        rules=rules[offer],
-    )
+        rules=rules.of(offer),
+        outbound=moment.outbound,
+    )[1:]

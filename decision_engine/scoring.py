@@ -42,11 +42,13 @@ class ScoringPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """`propensity` per offer of the strategy (base rate where not scored), versions by model, and what went wrong."""
+    """`propensity` per offer of the strategy (base rate where not scored), versions by model, and what went wrong;
+    `failed` are the models that raised or gave no probabilities."""
 
     propensity: Probabilities
     versions: Mapping[str, str]
     causes: tuple[str, ...]
+    failed: tuple[str, ...] = ()
 
 
 def plan_scoring(offers: Sequence[Offer], required: frozenset[str]) -> ScoringPlan:
@@ -75,6 +77,7 @@ def score_offers(
     propensity = plan.base_rates.copy()
     versions: dict[str, str] = {}
     causes: list[str] = []
+    failed: list[str] = []
     for model in _models_of(plan, rows):
         scorer = scorers.get(model)
         versions[model] = PRIOR
@@ -85,10 +88,12 @@ def score_offers(
         scored = _score(scorer, fill_matrix(plan.matrix_plan(scorer.schema, model), mine, attributes, context))
         if scored is None:
             causes.append("model_failed")
+            failed.append(model)
         else:
             propensity[mine] = scored
             versions[model] = scorer.version
-    return Scores(propensity=propensity, versions=versions, causes=tuple(dict.fromkeys(causes)))
+    distinct = tuple(dict.fromkeys(causes))
+    return Scores(propensity=propensity, versions=versions, causes=distinct, failed=tuple(failed))
 
 
 def _models_of(plan: ScoringPlan, rows: Indexes) -> list[str]:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from decision_engine.errors import DecisionEngineError
-from decision_engine.rejections import DUPLICATE, RESERVED_MEANWHILE, Rejection
-from decision_engine.slate import PlacementSlate, Seat
+from decision_engine.rejections import BUNDLE, DUPLICATE, RESERVED_MEANWHILE, Rejection
+from decision_engine.seats import Seat
+from decision_engine.slate import PlacementSlate
 
 
 class ReservationMismatch(DecisionEngineError):
@@ -14,9 +15,10 @@ class ReservationMismatch(DecisionEngineError):
 
 @dataclass(frozen=True, slots=True)
 class PlacementSeating:
-    """`seated` pairs positions, numbered over the whole decision, with what stands there; `refused` are the
-    candidates that were tried before it and the reason they lost."""
+    """`number` is the placement's in the request. `seated` pairs positions, numbered over the whole decision, with what
+    stands there; `refused` are the candidates that were tried before it and the reason they lost."""
 
+    number: int
     seated: tuple[tuple[int, Seat], ...]
     refused: Mapping[int, Rejection]
 
@@ -35,14 +37,27 @@ def seat_placements(
         first = numbers.stop
         seated = tuple((number, seat) for number in numbers if (seat := choice[number]) is not None)
         tried = [seat for number in numbers for seat in positions[number][: taken[number]]]
+        lone = _without_parents(placement, seated)
+        seated = tuple((number, seat) for number, seat in seated if seat.candidate not in lone)
         stays = {seat.candidate for _, seat in seated}
         refused = {
             seat.candidate: DUPLICATE if seat.offer in offered else RESERVED_MEANWHILE
             for seat in tried
             if seat.candidate not in stays
         }
-        result.append(PlacementSeating(seated, refused))
+        refused |= dict.fromkeys(lone, BUNDLE)
+        result.append(PlacementSeating(placement.asked.number, seated, refused))
     return tuple(result)
+
+
+def _without_parents(placement: PlacementSlate, seated: Sequence[tuple[int, Seat]]) -> frozenset[int]:
+    """Children whose parent was refused; their reservations lapse unseen."""
+    if not placement.bundled:
+        return frozenset()
+    standing = {seat.candidate for _, seat in seated}
+    return frozenset(
+        child for child, parent in placement.bundled.items() if child in standing and parent not in standing
+    )
 
 
 def _require_fit(positions: Sequence[tuple[Seat, ...]], taken: Sequence[int | None]) -> None:

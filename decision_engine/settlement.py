@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from decision_engine.candidate_records import record_candidates, scored_offers
-from decision_engine.decision import Candidate, Decision, Option, PlacementAnswer
+from decision_engine.candidate_records import CandidateRecords
+from decision_engine.decision import Decision, Option, PlacementAnswer
 from decision_engine.draft import Draft
 from decision_engine.fallback import fallback_cause
 from decision_engine.prepared import PreparedStrategy
+from decision_engine.quiet_hours import quiet_until_ms
 from decision_engine.reasons import reasons_for
 from decision_engine.reservation import lapses_ms, tracking_id
 from decision_engine.seating import PlacementSeating, seat_placements
@@ -16,14 +17,8 @@ from decision_engine.slate import PlacementSlate
 def settle_draft(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int | None]) -> Decision:
     """The final decision. Raises ReservationMismatch when the answer does not fit the draft."""
     request, snapshot = draft.request, draft.snapshot
-    scored = scored_offers(prepared, draft)
-    candidates: list[Candidate] = []
-    answers = []
-    seatings = seat_placements(draft.slate, taken, allow_duplicates=request.allow_duplicates)
-    for slate, seating in zip(draft.slate, seatings, strict=True):
-        recorded = record_candidates(prepared, draft, slate, seating, scored)
-        answers.append(_answer(prepared, draft, slate, seating, recorded))
-        candidates += recorded
+    seatings = seat_placements(draft.slate, taken, allow_duplicates=draft.reservation.allow_duplicates)
+    candidates = CandidateRecords(prepared, draft, seatings)
     newest = snapshot.newest_event_ms
     return Decision(
         decision_id=request.decision_id,
@@ -31,43 +26,57 @@ def settle_draft(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int |
         now_ms=request.now_ms,
         strategy_version=prepared.strategy.version,
         models=draft.scores.versions,
-        arm=draft.arm.value,
+        failed_models=draft.scores.failed,
+        arm=draft.trial.arm.value,
+        experiments=draft.trial.experiments,
         personalised=draft.personalised,
         degraded_causes=tuple(dict.fromkeys(request.degraded_causes + draft.scores.causes)),
         feature_age_ms=None if newest is None else request.now_ms - newest,
         attributes=draft.attributes,
-        candidates=tuple(candidates),
-        placements=tuple(answers),
+        candidates=candidates,
+        placements=_answers(prepared, draft, seatings, candidates),
         holdings=tuple(sorted(snapshot.holdings)),
         consents=dict(snapshot.consents),
         known=snapshot.known,
         newest_event_ms=newest,
         taken=tuple(taken),
+        quiet_until_ms=quiet_until_ms(prepared.quiet, request.channel, request.now_ms),
+        volumes=draft.volumes,
     )
 
 
-def _answer(
-    prepared: PreparedStrategy,
-    draft: Draft,
-    slate: PlacementSlate,
-    seating: PlacementSeating,
-    candidates: Sequence[Candidate],
-) -> PlacementAnswer:
-    if not seating.seated:
-        cause = fallback_cause(slate, candidates, draft.request.degraded_causes)
-        return PlacementAnswer(id=slate.asked.id, fallback_cause=cause.value)
+def _answers(
+    prepared: PreparedStrategy, draft: Draft, seatings: Sequence[PlacementSeating], candidates: CandidateRecords
+) -> tuple[PlacementAnswer, ...]:
+    return tuple(
+        PlacementAnswer(id=slate.asked.id, options=_options(prepared, draft, seating, candidates))
+        if seating.seated
+        else _fallback(draft, slate, candidates)
+        for slate, seating in zip(draft.slate, seatings, strict=True)
+    )
+
+
+def _fallback(draft: Draft, slate: PlacementSlate, candidates: CandidateRecords) -> PlacementAnswer:
+    stages = candidates.shared_stages(slate.asked.number)
+    cause = fallback_cause(slate, stages, draft.request.degraded_causes)
+    return PlacementAnswer(id=slate.asked.id, fallback_cause=cause.value)
+
+
+def _options(
+    prepared: PreparedStrategy, draft: Draft, seating: PlacementSeating, candidates: CandidateRecords
+) -> tuple[Option, ...]:
     request = draft.request
-    options = tuple(
+    expires_ms = lapses_ms(prepared, request)
+    return tuple(
         Option(
             tracking_id=tracking_id(request, position),
-            candidate=candidates[seat.candidate],
+            candidate=candidates.offered(seating.number, seat),
             rank=rank,
             mandatory=prepared.offers[seat.offer].mandatory,
             reasons=reasons_for(prepared.reasons, seat.offer, draft.truth, request.locale)
             if draft.personalised
             else (),
-            expires_ms=lapses_ms(prepared, request),
+            expires_ms=expires_ms,
         )
         for rank, (position, seat) in enumerate(seating.seated, start=1)
     )
-    return PlacementAnswer(id=slate.asked.id, options=options)

@@ -1,120 +1,178 @@
 """The slate: which candidate stands where, over all placements of a request.
 
-Placements are filled in the order of the request. An offer stands at most once in a placement, and at most once in
-the whole slate unless duplicates are allowed. Behind the winners of each position wait a few spares, in the same
-order, for the case that the contact ledger refuses a winner at the last moment.
+The placements of a request are solved together: the offers are assigned so that the sum of their priorities is
+greatest, each at most once in a placement, and at most once in the whole slate unless duplicates are allowed. Then
+the placements are settled in the order of the request; where one explores, the later ones are assigned anew from what
+it left. Behind the winners of each position wait a few spares, in the same order, for the case that the contact
+ledger refuses a winner at the last moment.
 """
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
-import numpy as np
-
-from decision_engine.candidates import AskedPlacement, PlacementPlan
-from decision_engine.exploration import Lottery, Odds, explores
-from decision_engine.rejections import Indexes, Mask
+from decision_engine.candidates import AskedPlacement
+from decision_engine.exploration import Explorer
+from decision_engine.lottery import Lottery
+from decision_engine.rejections import Indexes, Mask, Rejection
+from decision_engine.seats import Seat, kept_out
+from decision_engine.slate_field import SlateField, Taken, Unit
+from decision_engine.slate_plan import SlatePlan
 
 SPARES = 4
 """Alternatives behind each winner: enough that losing a position to a concurrent decision is rare."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlateTerms:
-    """How a slate is filled: the share of draws, the seed they are made from, and whether an offer may repeat."""
-
-    epsilon: float
-    seed: str
-    allow_duplicates: bool
-
-
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """An offer with one of a placement's candidates, and the chance it had of standing there."""
+class SlateTerms:
+    """How a slate is filled: how it explores, what the strategy says of slates, in which channel, and whether an offer
+    may repeat from placement to placement as the caller likes."""
 
-    offer: int
-    candidate: int
-    selection_probability: float
+    explorer: Explorer
+    plan: SlatePlan
+    channel: str
+    allow_duplicates: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementSlate:
-    """One placement filled. `greedy` is the order of the offers free for it, before any draw; `positions` the
-    alternatives of each position, the winner first."""
+    """One placement filled. `places` is how many it has been given, `lottery` what was drawn from (None where there
+    is nothing to show); `positions` the alternatives of each position, the winner first."""
 
     asked: AskedPlacement
-    greedy: Sequence[int]
-    odds: Odds
-    entrant_places: int
-    """How many of the places asked for are held by entrants."""
+    places: int
+    lottery: Lottery | None
     positions: tuple[tuple[Seat, ...], ...]
+    bundled: Mapping[int, int]
+    """Candidates that stand here only behind their parents: child to parent."""
+    kept_out: Callable[[], Mapping[int, Rejection]]
+    """Finds the candidates that would stand here but for the rule that kept them out; for the record only."""
 
 
 def fill_slate(
     asked: Sequence[AskedPlacement], order: Indexes, entrants: Mask, terms: SlateTerms
 ) -> tuple[PlacementSlate, ...]:
-    """Fills the placements from the order of the offers still alive, best first."""
-    taken = np.zeros(len(entrants), np.bool_)
-    fillings = []
-    for placement in asked:
-        filling = _Filling(placement, order, entrants, terms, taken)
-        fillings.append(filling)
-        if not terms.allow_duplicates:
-            taken[[seat.offer for seat in filling.winners]] = True
-    return tuple(filling.finished(taken, terms) for filling in fillings)
+    """Fills the placements from the order of the offers still alive, best first; `entrants` may be moved by a draw."""
+    filler = _Filler(asked, order, entrants, terms)
+    fillings = [filler.fill(placement) for placement in asked]
+    spares = _Spares(filler.field, filler.taken)
+    return tuple(filling.finished(filler.field, filler.taken, spares) for filling in fillings)
+
+
+class _Filler:
+    """Fills placement after placement; `taken` is what stands so far."""
+
+    def __init__(self, asked: Sequence[AskedPlacement], order: Indexes, entrants: Mask, terms: SlateTerms) -> None:
+        self.field = SlateField.of(asked, terms.plan, order, entrants)
+        self.taken = Taken(terms.plan, terms.channel, terms.allow_duplicates, [])
+        self._terms = terms
+        self._together = terms.plan.by_value and not terms.allow_duplicates
+        self._units: list[list[Unit]] | None = None
+
+    def fill(self, asked: AskedPlacement) -> "_Filling":
+        """Fills the next placement."""
+        if self._units is None and not (self._terms.plan.is_plain and not self._together):
+            last = len(self.field.asked) if self._together else asked.number + 1
+            order = self.field.offers
+            priorities = self._terms.explorer.stakes.priorities[order].tolist() if order else []
+            self._units = self.field.assigned(range(asked.number, last), self.taken, priorities)
+        if self._units is None:
+            best = self.taken.without(self.field.here[asked.number])[: asked.wanted]
+            units: list[Unit] = [(offer,) for offer in best]
+        else:
+            units = self._units[asked.number]
+        filling = _Filling(asked, self.field, units, self.taken, self._terms.explorer)
+        self.taken.offers.extend(filling.offers)
+        if not self._together or set(filling.offers) != {offer for unit in units for offer in unit}:
+            self._units = None  # what is left has to be assigned anew
+        return filling
 
 
 class _Filling:
     """A placement while its slate is being filled: the winners are seated, the rest of the order still waits."""
 
-    def __init__(self, asked: AskedPlacement, order: Indexes, entrants: Mask, terms: SlateTerms, taken: Mask) -> None:
+    def __init__(
+        self, asked: AskedPlacement, field: SlateField, units: Sequence[Unit], taken: Taken, explorer: Explorer
+    ) -> None:
         self.asked = asked
-        self.entrants = entrants
-        free = order[:0] if asked.plan is None else order[asked.plan.present[order] & ~taken[order]]
-        places: list[int] = np.flatnonzero(entrants[free]).tolist()
-        self.greedy: list[int] = free.tolist()
-        self.odds = Odds(epsilon=terms.epsilon, entrants=len(places))
-        self.entrant_places = bisect_left(places, asked.wanted)
-        self._lottery = self._draw(places, terms)
-        self._rest = self._seats()
-        self.winners = list(islice(self._rest, asked.wanted))
+        assigned = [offer for unit in units for offer in unit]
+        self.places = len(assigned)
+        self.lottery: Lottery | None = None
+        self._rest: Iterator[Seat] = iter(())
+        if asked.plan is not None:
+            greedy = field.greedy(asked.number, assigned, taken)
+            # Who stands in a bundle stays there.
+            others = (
+                field.others.union(*(unit for unit in units if len(unit) > 1)) if field.plan.bundles else field.others
+            )
+            movers: Sequence[int] = range(len(greedy))
+            if others:
+                movers = [place for place, offer in enumerate(greedy) if offer not in others]
+            self.lottery = explorer.lottery(asked.number, asked.plan, greedy, movers)
+            self._rest = _seats(self.lottery)
+        self.winners = list(islice(self._rest, len(assigned)))
+        self.offers = [seat.offer for seat in self.winners]
+        seat_of = {seat.offer: seat.candidate for seat in self.winners}
+        self.bundled = {seat_of[child]: seat_of[unit[0]] for unit in units for child in unit[1:]}
 
-    def finished(self, taken: Mask, terms: SlateTerms) -> PlacementSlate:
+    def finished(self, field: SlateField, taken: Taken, spares: "_Spares") -> PlacementSlate:
         """Adds the spares, once all winners of the request are known."""
-        count = len(self.winners)
-        limit = SPARES * count if terms.allow_duplicates else SPARES if count else 0
-        spares = list(islice((seat for seat in self._rest if not taken[seat.offer]), limit))
-        positions = [
-            # With duplicates allowed the ledger would reserve a shared spare twice, so each position has its own.
-            (winner, *(spares[place::count] if terms.allow_duplicates else spares))
-            for place, winner in enumerate(self.winners)
-        ]
         return PlacementSlate(
             asked=self.asked,
-            greedy=self.greedy,
-            odds=self.odds,
-            entrant_places=self.entrant_places,
-            positions=tuple(positions),
+            places=self.places,
+            lottery=self.lottery,
+            positions=spares.behind(self.winners, self._rest),
+            bundled=self.bundled,
+            kept_out=partial(kept_out, self.asked, self.winners, field, taken),
         )
 
-    def _draw(self, places: Sequence[int], terms: SlateTerms) -> Lottery | None:
-        label = f"explore.{self.asked.number}"
-        if not places or not explores(terms.epsilon, terms.seed, label):
-            return None
-        return Lottery(greedy=self.greedy, places=places, seed=terms.seed, label=label)
 
-    def _seats(self) -> Iterator[Seat]:
-        plan = self.asked.plan
-        if plan is None:
-            return
-        for place, offer in enumerate(self._lottery.order() if self._lottery else self.greedy):
-            yield self._seat(plan, place, offer)
+class _Spares:
+    """Who waits behind the winners. A spare never lets more of a group stand than may."""
 
-    def _seat(self, plan: PlacementPlan, place: int, offer: int) -> Seat:
-        count, entrant = plan.counts[offer], bool(self.entrants[offer])
-        drawn = self._lottery is not None and entrant and count > 1
-        treatment = self._lottery.treatment(offer, count) if self._lottery and drawn else 0
-        greedily = self.greedy[place] == offer and treatment == 0
-        probability = self.odds.at_place(greedily=greedily, entrant=entrant, treatments=count)
-        return Seat(offer, plan.starts[offer] + treatment, probability)
+    def __init__(self, field: SlateField, taken: Taken) -> None:
+        self._group_of = field.plan.group_of
+        self._taken = taken
+        self._standing = frozenset(taken.offers)
+        self._slack = taken.quotas()
+        self._once = taken.plan.repeats > 1
+        self._used: set[int] = set()
+
+    def behind(self, winners: Sequence[Seat], rest: Iterator[Seat]) -> tuple[tuple[Seat, ...], ...]:
+        """The alternatives of each position, the winner first."""
+        count = len(winners)
+        if self._taken.allow_duplicates or self._once:
+            # The ledger would reserve a shared spare twice, so each position has its own.
+            own = {seat.offer for seat in winners}
+            barred = own if self._taken.allow_duplicates else self._standing
+            spares = list(islice((seat for seat in rest if seat.offer not in barred | self._used), SPARES * count))
+            if self._once and not self._taken.allow_duplicates:
+                self._used.update(seat.offer for seat in spares)
+            shares = [spares[place::count] for place in range(count)]
+        else:
+            spares = list(islice((seat for seat in rest if seat.offer not in self._standing), SPARES if count else 0))
+            shares = [spares] * count
+        if not self._slack:
+            return tuple((winner, *share) for winner, share in zip(winners, shares, strict=True))
+        return tuple(self._allowed(winner, share) for winner, share in zip(winners, shares, strict=True))
+
+    def _allowed(self, winner: Seat, share: Sequence[Seat]) -> tuple[Seat, ...]:
+        """The spares that may replace the winner: those of its group, and of groups with places to spare, each of
+        which may be used up by one position only."""
+        mine = self._group_of[winner.offer]
+        open_here: set[str] = set()
+        kept = [winner]
+        for seat in share:
+            group = self._group_of[seat.offer]
+            if group != mine and group in self._slack and group not in open_here:
+                if self._slack[group] <= 0:
+                    continue
+                self._slack[group] -= 1
+                open_here.add(group)
+            kept.append(seat)
+        return tuple(kept)
+
+
+def _seats(lottery: Lottery) -> Iterator[Seat]:
+    return (Seat(offer, candidate, place) for place, (offer, candidate) in enumerate(lottery.order()))

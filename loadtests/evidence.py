@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 AREAS = ("path", "engine", "features", "models", "screens", "operations", "performance")
-IMPLEMENTED = {"path": "loadtests.evidence_path"}
+IMPLEMENTED = {"path": "loadtests.evidence_path", "engine": "loadtests.evidence_engine"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,21 @@ COMMANDS = {
     "state-builder": "services.commands.state_builder",
     "learner": "services.commands.learner",
     "archiver": "services.commands.archiver",
+    "pacer": "services.commands.pacer",
     "topics": "services.commands.topics",
     "settings": "services.commands.settings",
     "strategy": "services.commands.strategy",
     "schemas": "services.commands.schemas",
     "explain": "services.commands.explain",
+    "rebuild": "services.commands.rebuild",
+    "replay-check": "services.commands.replay_check",
     "replay": "services.commands.replay",
     "simulate": "services.commands.simulate",
     "traffic": "services.commands.traffic",
     "verify": "services.commands.verify",
     "train": "services.commands.train",
     "evaluate": "services.commands.evaluate",
+    "experiments": "services.commands.experiments",
 }
 """Command to module; a module is imported only when its command is asked for, so that `--help` is quick."""
 

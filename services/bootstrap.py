@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from event_schemas.topics import CONTROL
 from models.compatibility import available_columns
 from models.registry import ModelRegistry
 from services.adapters.artifact_model_provider import ArtifactModelProvider
-from services.adapters.control_topic import ControlTopic, NodeIdentity
+from services.adapters.control_topic import ControlTopic, Handler, NodeIdentity
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
@@ -30,14 +30,24 @@ from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
+from services.adapters.redis_volume_leases import (
+    VOLUME_LIBRARY,
+    LeaseHolder,
+    LeaseTerms,
+    RedisVolumeLeases,
+    VolumeKeys,
+)
+from services.adapters.strategy_versions import StrategyVersions
 from services.adapters.system_clock import SystemClock
 from services.adapters.ulid_ids import UlidIds
 from services.api.authentication import Authenticator, OpenAccess
 from services.api.keys_file import load_api_keys
 from services.api.runtime import ApiRuntime
-from services.ports import Clock
+from services.ports import Clock, Metrics, StrategyUnknown
 from services.settings import Settings
 from services.use_cases.make_decision import Live
+
+PRICES_SET = "nbo.control.prices.set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,24 @@ def load_strategy(settings: Settings) -> LoadedStrategy:
     """The strategy of the settings. Raises StrategyInvalid with every problem."""
     strategy = load_strategy_file(settings.strategy_path)
     return LoadedStrategy(strategy, prepare(strategy), compile_features(strategy.declarations, EVENT_FIELDS))
+
+
+def open_strategy_versions(settings: Settings) -> StrategyVersions:
+    """Every strategy that ever decided."""
+    return StrategyVersions(settings.strategy_archive, load_strategy_file)
+
+
+def strategy_finder(settings: Settings) -> Callable[[str], PreparedStrategy | None]:
+    """Any strategy that ever decided, by version; None for one that is not kept."""
+    versions = open_strategy_versions(settings)
+
+    def strategy_of(version: str) -> PreparedStrategy | None:
+        try:
+            return versions.prepared(version)
+        except StrategyUnknown:
+            return None
+
+    return strategy_of
 
 
 def open_publisher(settings: Settings) -> KafkaEventPublisher:
@@ -84,12 +112,35 @@ async def open_clock(settings: Settings, client: RedisClient, keys: RedisKeys) -
 
 
 @asynccontextmanager
+async def open_volumes(
+    settings: Settings, loaded: LoadedStrategy, clock: Clock, metrics: Metrics, node: str
+) -> AsyncIterator[RedisVolumeLeases | None]:
+    """This node's part of the bank's volumes, None where the strategy has none. `node` names one life of a process."""
+    if not loaded.strategy.volumes:
+        yield None
+        return
+    async with (
+        RedisClient.open(settings.redis_url, library=VOLUME_LIBRARY) as client,
+        RedisVolumeLeases(
+            client,
+            VolumeKeys(settings.namespace),
+            loaded.prepared.volumes,
+            LeaseHolder(node=node, clock=clock, zone=loaded.prepared.zone, metrics=metrics),
+            LeaseTerms(prices_fresh_s=settings.prices_fresh_seconds),
+        ) as leases,
+    ):
+        yield leases
+
+
+@asynccontextmanager
 async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
     """Everything the API needs, open and warm; closed in reverse on leaving.
 
-    Raises StrategyInvalid, SettingsInvalid, StoreUnavailable, BusUnavailable or ControlUnread.
+    Raises StrategyInvalid, StrategyNotKept, SettingsInvalid, StoreUnavailable, BusUnavailable or ControlUnread.
     """
     loaded = load_strategy(settings)
+    strategies = open_strategy_versions(settings)
+    strategies.register(loaded.strategy.version, settings.strategy_path)
     keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
     metrics, ids = PrometheusMetrics(), UlidIds()
     authenticator = _authenticator(settings)
@@ -102,7 +153,9 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
         client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY))
         clock = await stack.enter_async_context(open_clock(settings, client, keys))
         publisher = await stack.enter_async_context(open_publisher(settings))
-        await stack.enter_async_context(_control(settings, loaded, publisher, provider, stack, ids))
+        volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
+        handlers = _model_handlers(provider) | ({} if volumes is None else {PRICES_SET: volumes.on_prices})
+        await stack.enter_async_context(_control(settings, loaded, publisher, handlers, stack, ids))
         retention = DecisionRetention(
             idempotency_s=settings.idempotency_seconds,
             record_s=settings.record_seconds,
@@ -120,6 +173,8 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             exposition=metrics.exposition,
             checks={"store": client.ping, "bus": publisher.ping},
             archive=_ThreadedArchive(ArchiveReader(settings.archive_path)),
+            strategies=strategies,
+            volumes=volumes,
             decision_timeout_ms=settings.decision_timeout_ms,
         )
 
@@ -151,16 +206,23 @@ async def _control(
     settings: Settings,
     loaded: LoadedStrategy,
     publisher: KafkaEventPublisher,
-    provider: ArtifactModelProvider,
+    handlers: Mapping[str, Handler],
     stack: AsyncExitStack,
     ids: UlidIds,
 ) -> AsyncIterator[ControlTopic]:
     stream = await stack.enter_async_context(open_event_stream(settings, [CONTROL]))
     control = ControlTopic(stream, publisher, node_identity("api", ids, loaded))
-    control.subscribe("nbo.control.model.promoted", provider.on_promoted)
-    control.subscribe("nbo.control.model.retired", provider.on_retired)
+    for event_type, handler in handlers.items():
+        control.subscribe(event_type, handler)
     async with control:
         yield control
+
+
+def _model_handlers(provider: ArtifactModelProvider) -> dict[str, Handler]:
+    return {
+        "nbo.control.model.promoted": provider.on_promoted,
+        "nbo.control.model.retired": provider.on_retired,
+    }
 
 
 def _live(loaded: LoadedStrategy, provider: ArtifactModelProvider) -> Callable[[], Live]:

@@ -7,7 +7,9 @@ from typing import Protocol
 from decision_engine.contact_ledger import ReservationRequest
 from decision_engine.identifiers import CustomerId, DecisionId
 from decision_engine.outcomes import Outcome
+from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
+from decision_engine.volume_view import VolumeUse, VolumeView
 
 
 class ShellError(Exception):
@@ -18,12 +20,20 @@ class StoreUnavailable(ShellError):
     """The store did not answer in time, or not at all."""
 
 
+class StoreSlow(StoreUnavailable):
+    """The store is there and did not answer in time; what was asked may still happen."""
+
+
 class BusUnavailable(ShellError):
     """The bus did not acknowledge in time, or not at all."""
 
 
 class SettingsInvalid(ShellError):
     """One or more settings are unknown, malformed or contradict each other."""
+
+
+class StrategyUnknown(ShellError):
+    """No strategy of that version is kept, or what is kept cannot be trusted or read."""
 
 
 class Clock(Protocol):
@@ -71,7 +81,7 @@ class StateStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactResponse:
-    """An outcome for one tracked contact. The scope keys let a lost record be made anew."""
+    """An outcome for one tracked contact. The scope keys and flags let a lost record be made anew."""
 
     response_id: str
     tracking: bytes
@@ -81,6 +91,7 @@ class ContactResponse:
     group: int
     issue: int
     channel: int
+    flags: int = 0
 
 
 class ContactLedger(Protocol):
@@ -96,6 +107,29 @@ class ContactLedger(Protocol):
 
     async def respond(self, customer_id: CustomerId, responses: Sequence[ContactResponse]) -> list[bool]:
         """Applies outcomes atomically; False for those whose response id had been applied before."""
+        ...
+
+
+class VolumeHold(Protocol):
+    """Units taken from volumes for one option, until they are charged or given back."""
+
+
+class VolumeLeases(Protocol):
+    """This node's part of the bank's volumes. Charges are local; `commit` makes them known to the store, which must
+    happen before anything charged is handed out."""
+
+    def view(self, now_ms: int) -> VolumeView:
+        """What may be handed out now, and at what price; valid until the loop's next turn."""
+        ...
+
+    def hold(self, use: VolumeUse, now_ms: int) -> VolumeHold | None:
+        """Takes all of these units, or none (None)."""
+        ...
+
+    def give_back(self, hold: VolumeHold) -> None: ...
+
+    async def commit(self, holds: Sequence[VolumeHold]) -> bool:
+        """Whether the store has these on record; if not, they are void. Raises StoreUnavailable."""
         ...
 
 
@@ -123,6 +157,8 @@ class TrackedOption:
     channel: str
     placement: str
     decided_ms: int
+    flags: int = 0
+    """What the contact ledger keeps of the option besides its keys (mandatory, outbound)."""
 
 
 class DecisionStore(Protocol):
@@ -192,6 +228,14 @@ class ModelProvider(Protocol):
     """The scorers that are live now; a swap replaces the whole mapping at once."""
 
     def scorers(self) -> Scorers: ...
+
+
+class StrategyVersions(Protocol):
+    """Every strategy that ever decided, by version."""
+
+    def prepared(self, version: str) -> PreparedStrategy:
+        """Reads files when the version is not at hand: not for the event loop. Raises StrategyUnknown."""
+        ...
 
 
 class Metrics(Protocol):

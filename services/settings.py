@@ -35,6 +35,7 @@ class Settings:
     strategy_path: Path = _documented(Path("deploy/strategies/demo_bank"), "folder or file of the strategy")
     model_path: Path = _documented(Path("var/models"), "root of the model registry")
     archive_path: Path = _documented(Path("var/archive"), "root of the Parquet archive")
+    strategy_archive: Path = _documented(Path("var/strategies"), "every strategy that decided, by version; keep it")
     host: str = _documented("127.0.0.1", "address the API listens on")
     port: int = _documented(8000, "port the API listens on")
     metrics_port: int = _documented(0, "port of the metrics page of roles other than the API; 0: none")
@@ -52,6 +53,8 @@ class Settings:
     learner_min_positives: int = _documented(200, "positive rows before a first model is fitted")
     learner_step_rows: int = _documented(20_000, "further labelled rows before the next fit")
     learner_poll_seconds: float = _documented(10.0, "how often the learner looks at the archive")
+    prices_seconds: float = _documented(180.0, "how often the pacer prices scarce resources anew")
+    prices_fresh_seconds: int = _documented(900, "how old prices may be before they fade")
     attribution_seconds: int = _documented(7 * 86_400, "how long after an impression a response counts")
     log_level: str = _documented("INFO", "least severe log line written: DEBUG INFO WARNING ERROR")
 

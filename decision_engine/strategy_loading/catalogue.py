@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decision_engine.identifiers import OfferName, PlacementId, TreatmentName
 from decision_engine.offers import Offer, Placement, Rule, Treatment
 from decision_engine.strategy_loading.document import ScalarNode
+from decision_engine.strategy_loading.explorations import read_ramp
 from decision_engine.strategy_loading.hierarchy import Group, Hierarchy, distinct_keys, read_model
 from decision_engine.strategy_loading.moments import read_availability
 from decision_engine.strategy_loading.placements import read_content
@@ -52,7 +53,8 @@ def _offer(section: Section, around: Surroundings) -> Offer:
     group = _group(section, around.hierarchy)
     purpose = section.choice("purpose", ("marketing", "service"), "marketing")
     since, until = read_availability(section, around.time_zone)
-    layers = _layers(section, group, around)
+    mandatory = section.flag("mandatory", default=False)
+    layers = _layers(section, group, around, sales=purpose == "marketing" and not mandatory)
     offer = Offer(
         name=OfferName(name),
         group=group.name,
@@ -65,7 +67,7 @@ def _offer(section: Section, around: Surroundings) -> Offer:
         treatments=_treatments(section, name, around),
         product=section.optional_text("product"),
         risk_level=_risk_level(section, around),
-        mandatory=section.flag("mandatory", default=False),
+        mandatory=mandatory,
         purpose=purpose,
         consents=_consents(section, purpose, around),
         available_from_ms=since,
@@ -76,6 +78,7 @@ def _offer(section: Section, around: Surroundings) -> Offer:
         reasons=read_reasons(section, around.language),
         context_weights=read_context_weights(section, around.language),
         attributes=_attributes(section),
+        ramp=read_ramp(section, around.time_zone),
     )
     section.finish()
     return offer
@@ -91,7 +94,7 @@ def _group(section: Section, hierarchy: Hierarchy) -> Group:
     return Group(name=name, issue="", lever=0.0, model="")
 
 
-def _layers(section: Section, group: Group, around: Surroundings) -> dict[str, tuple[Rule, ...]]:
+def _layers(section: Section, group: Group, around: Surroundings, *, sales: bool) -> dict[str, tuple[Rule, ...]]:
     """By layer the rules of all offers, of the issue, of the group, and then the offer's own.
 
     A rejection names one rule, so ids must not repeat over the layers and the policies merged in.
@@ -102,7 +105,7 @@ def _layers(section: Section, group: Group, around: Surroundings) -> dict[str, t
         inherited = [
             rule
             for policy in around.policies
-            if policy.layer == layer and policy.concerns(group.issue, group.name)
+            if policy.layer == layer and policy.concerns(group.issue, group.name, sales=sales)
             for rule in policy.rules
         ]
         own = read_rules(section, layer, around.language)

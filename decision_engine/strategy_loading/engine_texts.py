@@ -22,10 +22,21 @@ ENGINE_TEXTS: Mapping[str, LocalText] = MappingProxyType(
             "产品风险高于客户的风险承受能力", "The product's risk exceeds the customer's tolerance"
         ),
         "DUPLICATE": _text("该优惠已在其他位置展示", "The offer is already shown in another place"),
+        "SLATE_GROUP_LIMIT": _text("同类优惠已展示足够", "Enough offers of its kind are shown already"),
+        "SLATE_CHANNEL_LIMIT": _text("该渠道一次展示的优惠已达上限", "The channel shows no more offers at once"),
+        "BUNDLE_INCOMPLETE": _text(
+            "该优惠只随主优惠一起展示", "The offer is shown only together with the one it belongs to"
+        ),
         "HOLDOUT": _text("客户在对照组中，不展示优惠", "The customer is in the control group and gets no offers"),
         "RESERVED_MEANWHILE": _text(
             "同一时刻的另一次决策已占用该名额", "Another decision took the last slot at the same moment"
         ),
+        "VOLUME_EXHAUSTED": _text("该优惠的名额或预算已用完", "The stock or budget for this offer is used up"),
+        "VOLUME_PACED": _text(
+            "该优惠的名额留给稍后或更合适的客户", "What is left is kept for later, or for customers it fits better"
+        ),
+        "QUIET_HOURS": _text("当前为该渠道的免打扰时段", "The channel keeps quiet at this time of day"),
+        "HOLIDAY": _text("今天是该渠道不打扰客户的假日", "The channel keeps quiet on this holiday"),
         "LEDGER_UNAVAILABLE": _text("接触记录暂时不可用，无法确认频次", "Contacts cannot be checked at the moment"),
     }
 )

@@ -1,14 +1,13 @@
-"""Reads consents, the suitability gate, exploration and the experiment."""
+"""Reads consents, the suitability gate, and service before sales."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from decision_engine.features.definitions import AttributeType
-from decision_engine.strategy import ConsentPurpose, Experiment, Exploration, SuitabilityGate
-from decision_engine.strategy_loading.conditions import Vocabulary
-from decision_engine.strategy_loading.section import Section, distinct, suggestion
-
-ARMS = ("random_eligible", "holdout")
-"""Control arms an experiment can have beside the full arbitration."""
+from decision_engine.offers import Rule
+from decision_engine.strategy import ConsentPurpose, SuitabilityGate
+from decision_engine.strategy_loading.conditions import Vocabulary, read_condition
+from decision_engine.strategy_loading.rules import Language, Policy
+from decision_engine.strategy_loading.section import CODE, Section, distinct, suggestion
 
 
 def read_consents(root: Section, locales: Sequence[str]) -> dict[str, ConsentPurpose]:
@@ -43,6 +42,30 @@ def read_suitability(root: Section, vocabulary: Vocabulary) -> SuitabilityGate |
     return gate
 
 
+def read_service_first(root: Section, language: Language, issues: Sequence[str]) -> tuple[Policy, ...]:
+    """Service before sales: while such a condition holds, or cannot be told, no sales offer of these issues (of all, if
+    none is named) may be made. Service messages and mandatory offers go on. Eligibility rules, asked before others."""
+    return tuple(
+        policy for section in root.sections("service_first") for policy in _service_first(section, language, issues)
+    )
+
+
+def _service_first(section: Section, language: Language, issues: Sequence[str]) -> list[Policy]:
+    named = section.texts("issues")
+    for issue in named:
+        if issue not in issues:
+            section.problem(f"unknown issue {issue}{suggestion(issue, issues)}", "issues")
+    rule = Rule(
+        id=section.name("id"),
+        when=f"!({read_condition(section, 'when', language.vocabulary)})",
+        code=section.name("code", CODE),
+        text=section.local_text("text", language.locales),
+    )
+    section.finish()
+    concerned: Sequence[str | None] = tuple(dict.fromkeys(named)) or (None,)
+    return [Policy(layer="eligibility", issue=issue, group=None, rules=(rule,), sales_only=True) for issue in concerned]
+
+
 def _attribute(section: Section, key: str, wanted: AttributeType, vocabulary: Vocabulary) -> str:
     name = section.text(key)
     kind = vocabulary.types.get(name)
@@ -53,37 +76,3 @@ def _attribute(section: Section, key: str, wanted: AttributeType, vocabulary: Vo
     elif kind is not wanted:
         section.problem(f"{name} must be a {wanted}, it is a {kind}", key)
     return name
-
-
-def read_exploration(root: Section) -> Exploration:
-    """`off` unless declared."""
-    section = root.section("exploration")
-    if section is None:
-        return Exploration()
-    kind = section.choice("kind", ("off", "epsilon_greedy"))
-    default = None if kind == "epsilon_greedy" else 0.0
-    exploration = Exploration(kind=kind, epsilon=section.number("epsilon", default, least=0, most=1))
-    section.finish()
-    return exploration
-
-
-def read_experiment(root: Section, name: str) -> Experiment:
-    """Without one nobody is in a control arm; the salt then is the strategy's name."""
-    section = root.section("experiment")
-    if section is None:
-        return Experiment(salt=name, shares={})
-    salt = section.text("salt")
-    shares = _shares(section)
-    section.finish()
-    return Experiment(salt=salt, shares=shares)
-
-
-def _shares(section: Section) -> Mapping[str, float]:
-    node = section.section("shares")
-    if node is None:
-        return {}
-    shares = {arm: node.number(arm, 0.0, least=0, most=1) for arm in ARMS}
-    node.finish()
-    if sum(shares.values()) > 1:
-        section.problem(f"the shares add up to {sum(shares.values()):g}, at most 1 is possible", "shares")
-    return {arm: share for arm, share in shares.items() if share > 0}

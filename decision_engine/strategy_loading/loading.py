@@ -9,23 +9,24 @@ from decision_engine.errors import StrategyInvalid
 from decision_engine.identifiers import PlacementId, StrategyVersion, key32
 from decision_engine.offers import LocalText, Offer, Placement
 from decision_engine.strategy import ConsentPurpose, ContactLimit, Strategy
+from decision_engine.strategy_loading.boosts import read_boosts
 from decision_engine.strategy_loading.catalogue import Surroundings, read_offers
 from decision_engine.strategy_loading.contact_limits import read_contact_policy
 from decision_engine.strategy_loading.declarations import Basics, read_declarations
 from decision_engine.strategy_loading.document import Node
 from decision_engine.strategy_loading.engine_texts import ENGINE_TEXTS, consent_texts, in_locales
+from decision_engine.strategy_loading.experiments import Names, read_experiments, read_standing
+from decision_engine.strategy_loading.explorations import read_exploration
 from decision_engine.strategy_loading.feature_declarations import EventFields
-from decision_engine.strategy_loading.gates import (
-    read_consents,
-    read_experiment,
-    read_exploration,
-    read_suitability,
-)
+from decision_engine.strategy_loading.gates import read_consents, read_service_first, read_suitability
 from decision_engine.strategy_loading.hierarchy import Hierarchy, read_hierarchy
+from decision_engine.strategy_loading.levers import lever_names, read_lever_changes, with_added_weights
 from decision_engine.strategy_loading.placements import read_placements
-from decision_engine.strategy_loading.rules import Language, read_policies
+from decision_engine.strategy_loading.rules import Language, Policy, read_policies
 from decision_engine.strategy_loading.section import Problems, Section
+from decision_engine.strategy_loading.slates import read_slate
 from decision_engine.strategy_loading.versioning import strategy_version
+from decision_engine.strategy_loading.volumes import read_volumes, volume_names
 
 
 def load_strategy(document: Node, event_fields: EventFields) -> Strategy:
@@ -54,15 +55,17 @@ def _read(root: Section, event_fields: EventFields) -> Strategy:
     surroundings = Surroundings(
         language=language,
         hierarchy=hierarchy,
-        policies=read_policies(root, language, tuple(hierarchy.groups), hierarchy.issues),
+        policies=_policies(root, language, hierarchy),
         placements=placements,
         purposes=tuple(consents),
         time_zone=basics.time_zone,
         gated=suitability is not None,
     )
     offers = read_offers(root, surroundings)
+    lever_scopes = lever_names(offers, tuple(hierarchy.groups), hierarchy.issues, basics.time_zone)
+    offers = with_added_weights(root, offers, language, lever_scopes)
     contacts = read_contact_policy(root, basics.locales, _scopes(offers, hierarchy, placements))
-    return Strategy(
+    strategy = Strategy(
         name=basics.name,
         version=StrategyVersion(""),
         time_zone=basics.time_zone,
@@ -76,12 +79,39 @@ def _read(root: Section, event_fields: EventFields) -> Strategy:
         suitability=suitability,
         contact_limits=contacts.limits,
         reservation_seconds=contacts.reservation_seconds,
+        outbound_channels=contacts.outbound_channels,
+        quiet_times=contacts.quiet_times,
         exploration=read_exploration(root),
-        experiment=read_experiment(root, basics.name),
+        experiment=read_standing(root, basics.name),
         models=tuple(sorted({offer.model for offer in offers})),
         required_models=frozenset(name for name, required in hierarchy.models.items() if required),
         texts=_texts(basics.locales, consents, offers, contacts.limits),
+        levers=read_lever_changes(root, offers, lever_scopes),
+        boosts=read_boosts(root),
     )
+    return _with_sections_over_offers(root, strategy, hierarchy)
+
+
+def _with_sections_over_offers(root: Section, strategy: Strategy, hierarchy: Hierarchy) -> Strategy:
+    """Adds what is declared over the offers: volumes, slate, experiments."""
+    offers, groups, issues = strategy.offers, tuple(hierarchy.groups), hierarchy.issues
+    channels = sorted({placement.channel for placement in strategy.placements.values()})
+    volume_scopes = volume_names(offers, groups, issues, channels, strategy.time_zone)
+    names = Names(offers=offers, groups=groups, issues=issues, levers=strategy.levers)
+    experiments = read_experiments(root, strategy.experiment, names)
+    return replace(
+        strategy,
+        volumes=read_volumes(root, volume_scopes),
+        slate=read_slate(root, offers, groups, channels),
+        holdouts=experiments.holdouts,
+        experiments=experiments.layers,
+    )
+
+
+def _policies(root: Section, language: Language, hierarchy: Hierarchy) -> tuple[Policy, ...]:
+    """What holds for many offers at once; service before sales comes first."""
+    service_first = read_service_first(root, language, hierarchy.issues)
+    return service_first + read_policies(root, language, tuple(hierarchy.groups), hierarchy.issues)
 
 
 def _scopes(

@@ -14,14 +14,15 @@ def read_availability(section: Section, time_zone: str) -> tuple[int | None, int
     available = section.section("available")
     if available is None:
         return None, None
-    since, until = _moment(available, "from", time_zone), _moment(available, "until", time_zone)
+    since, until = read_moment(available, "from", time_zone), read_moment(available, "until", time_zone)
     if since is not None and until is not None and since >= until:
         available.problem("until must be later than from", "until")
     available.finish()
     return since, until
 
 
-def _moment(section: Section, key: str, time_zone: str) -> int | None:
+def read_moment(section: Section, key: str, time_zone: str) -> int | None:
+    """The moment under a key, epoch milliseconds: a date is its midnight in the bank's time zone; None when absent."""
     text = section.optional_text(key)
     if not text:
         return None

@@ -26,10 +26,11 @@ class Policy:
     issue: str | None
     group: str | None
     rules: tuple[Rule, ...]
+    sales_only: bool = False
 
-    def concerns(self, issue: str, group: str) -> bool:
-        """Whether an offer of that issue and group is under it."""
-        return self.issue in (None, issue) and self.group in (None, group)
+    def concerns(self, issue: str, group: str, *, sales: bool) -> bool:
+        """Whether an offer of that issue and group is under it; `sales` are marketing offers that are not mandatory."""
+        return self.issue in (None, issue) and self.group in (None, group) and (sales or not self.sales_only)
 
     @property
     def breadth(self) -> int:

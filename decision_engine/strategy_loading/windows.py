@@ -51,14 +51,33 @@ def contact_window(section: Section) -> ContactWindow:
         unit = calendar.choice("calendar", ("day", "week", "month"))
         calendar.finish()
         return ContactWindow(calendar=unit)
-    match = _CONTACT_WINDOW.fullmatch(str(node.value))
+    seconds = _seconds(section, "window", "window; write 90s, 30m, 24h, 7d or {calendar: day}")
+    return ContactWindow(calendar="day") if seconds is None else ContactWindow(rolling_seconds=seconds)
+
+
+def minimum_distance(section: Section) -> ContactWindow:
+    """`3d`: so long ago, to the millisecond, the last contact must be."""
+    seconds = _seconds(section, "min_distance", "distance; write 90s, 30m, 24h or 7d")
+    return ContactWindow(rolling_seconds=seconds or 1, open_start=True)
+
+
+def duration_seconds(section: Section, key: str) -> int | None:
+    """`90s`, `30m`, `24h` or `2d` in seconds; None after a fault."""
+    return _seconds(section, key, "duration; write 90s, 30m, 24h or 2d")
+
+
+def _seconds(section: Section, key: str, wanted: str) -> int | None:
+    node = section.require(key)
+    written = node.value if isinstance(node, ScalarNode) else None
+    match = _CONTACT_WINDOW.fullmatch(str(written))
     if match is None:
-        section.problem(f"{node.value!r} is no window; write 90s, 30m, 24h, 7d or {{calendar: day}}", "window")
-        return ContactWindow(calendar="day")
+        if node is not None:
+            section.problem(f"{'a list or mapping' if written is None else repr(written)} is no {wanted}", key)
+        return None
     seconds = int(match.group(1)) * _SECONDS[match.group(2)]
     if seconds > _LONGEST_CONTACT_WINDOW:
-        section.problem(f"{node.value} is longer than the 400 days contacts are kept", "window")
-    return ContactWindow(rolling_seconds=seconds)
+        section.problem(f"{written} is longer than the 400 days contacts are kept", key)
+    return seconds
 
 
 def _items(section: Section) -> tuple[Node, ...]:

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _POLL_RECORDS = 1_000
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
-_SUPERSEDED = "nbo.control.model."
+_SUPERSEDED = ("nbo.control.model.", "nbo.control.prices.")
 """Of these only the newest act on each subject matters; during the start the older ones are skipped."""
 
 

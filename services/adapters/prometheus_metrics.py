@@ -48,6 +48,7 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "rejections_total": Declared("counter", ("stage", "rule"), "Candidates rejected"),
         "fallbacks_total": Declared("counter", ("placement", "cause"), "Placements answered with their fallback"),
         "degraded_total": Declared("counter", ("cause",), "Decisions made with something missing"),
+        "records_unkept_total": Declared("counter", ("where",), "Decision records that store or bus did not take"),
         "shed_total": Declared("counter", ("reason",), "Requests refused to protect the others"),
         "responses_total": Declared("counter", ("outcome",), "Responses recorded"),
         "events_applied_total": Declared("counter", ("type",), "Events folded into customer state"),

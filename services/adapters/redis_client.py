@@ -17,7 +17,7 @@ from typing import cast
 import hiredis
 
 from services.adapters.redis_address import RedisAddress
-from services.ports import StoreUnavailable
+from services.ports import StoreSlow, StoreUnavailable
 
 Argument = bytes | str | int | float
 Command = tuple[Argument, ...]
@@ -208,7 +208,7 @@ class _Lane(asyncio.Protocol):
         attempt = self._connecting
         done, _ = await asyncio.wait({attempt}, timeout=max(timeout_s, 0.001))
         if not done:
-            raise StoreUnavailable(f"store at {self._address} did not accept a connection within {timeout_s:.3f} s")
+            raise StoreSlow(f"store at {self._address} did not accept a connection within {timeout_s:.3f} s")
         if not self.ready:
             raise StoreUnavailable(f"store at {self._address} is away: {self._last_failure}") from self._last_failure
 
@@ -269,7 +269,7 @@ class _Lane(asyncio.Protocol):
         """The caller's time is up. The reply is still due and will be thrown away when it comes."""
         if not batch.future.done():
             batch.future.set_exception(
-                StoreUnavailable(f"store at {self._address} did not answer within {timeout_s:.3f} s")
+                StoreSlow(f"store at {self._address} did not answer within {timeout_s:.3f} s")
             )
         oldest = self._batches[0].sent_at if self._batches else batch.sent_at
         if self._transport is not None and asyncio.get_running_loop().time() - oldest > self._limits.stall_s:

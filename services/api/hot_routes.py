@@ -22,6 +22,7 @@ from services.api.runtime import ApiRuntime
 from services.api.schemas import MAX_RESPONSES, DecisionBody, ResponseBody
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
 from services.use_cases.record_response import RecordResponse, ResponseCommand
+from services.use_cases.suitability_rematch import SuitabilityRematch
 
 _DECISION: TypeAdapter[DecisionBody] = TypeAdapter(DecisionBody)
 _RESPONSE: TypeAdapter[ResponseBody] = TypeAdapter(ResponseBody)
@@ -54,6 +55,7 @@ class HotRoutes:
                 clock=runtime.clock,
                 ids=runtime.ids,
                 metrics=runtime.metrics,
+                volumes=runtime.volumes,
             )
         )
         self._record_response = RecordResponse(
@@ -62,6 +64,7 @@ class HotRoutes:
             publisher=runtime.publisher,
             clock=runtime.clock,
             metrics=runtime.metrics,
+            rematch=SuitabilityRematch(store=runtime.store, live=runtime.live),
         )
 
     def by_path(self) -> dict[str, HotRoute]:
@@ -87,11 +90,14 @@ class HotRoutes:
         raw = await read_body(scope, receive)
         with self._admitted():
             taken = await self._record_response(_response_commands(parse_json(raw)), client.channels)
-        rejected = [{"index": index, "error": error} for index, error in taken.rejected]
-        return Answer(
-            202,
-            orjson.dumps({"accepted": taken.accepted, "duplicates": taken.duplicates, "rejected": rejected}),
-        )
+        answer: dict[str, object] = {
+            "accepted": taken.accepted,
+            "duplicates": taken.duplicates,
+            "rejected": [{"index": index, "error": error} for index, error in taken.rejected],
+        }
+        if taken.unsuitable:
+            answer["unsuitable"] = [{"index": index, "code": code} for index, code in taken.unsuitable]
+        return Answer(202, orjson.dumps(answer))
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

@@ -17,8 +17,9 @@ from services.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, ApiError, Field
 from services.api.runtime import ApiRuntime, Check
 from services.api.schemas import MAX_EVENTS
 from services.api.strategy_views import dictionary_view, strategy_summary, strategy_view
+from services.ports import StrategyUnknown
 from services.use_cases.decision_record import record_data
-from services.use_cases.explain_decision import DecisionUnknown, ExplainDecision
+from services.use_cases.explain_decision import DecidingStrategies, DecisionUnknown, ExplainDecision
 from services.use_cases.publish_events import PublishEvents
 from services.use_cases.view_customer import ViewCustomer
 
@@ -47,16 +48,20 @@ def may(runtime: ApiRuntime, scope: ApiScope) -> Callable[[Request], Client]:
 def reading_routes(runtime: ApiRuntime) -> APIRouter:
     """What was decided, what is known, and what decides."""
     router = APIRouter(prefix="/v1", tags=["reading"])
-    explain = ExplainDecision(store=runtime.store, archive=runtime.archive)
+    decided_by = DecidingStrategies(at_hand=lambda: runtime.live().prepared, kept=runtime.strategies)
+    explain = ExplainDecision(store=runtime.store, strategies=decided_by, archive=runtime.archive)
     view = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
     reader = Depends(may(runtime, ApiScope.READ))
 
     @router.get("/decisions/{decision_id}", summary="Every candidate of a decision and why it ended as it did")
     async def decision(decision_id: DecisionIdText, client: Annotated[Client, reader]) -> Response:
-        data = record_data(await explain(DecisionId(decision_id)))
-        if not client.speaks_for(str(data["channel"])):
+        record = await explain.record(DecisionId(decision_id))
+        if not client.speaks_for(str(record_data(record)["channel"])):
             raise DecisionUnknown
-        return json_response(data)
+        try:
+            return json_response((await explain.explained(record)).data)
+        except StrategyUnknown as error:
+            raise ApiError(NOT_FOUND, "The strategy that made this decision is not kept any more.") from error
 
     @router.get("/customers/{customer_id}", summary="The 360 view of a customer", dependencies=[reader])
     async def customer(customer_id: CustomerIdText) -> Response:

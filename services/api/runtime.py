@@ -4,7 +4,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.api.authentication import Authenticator
-from services.ports import Clock, ContactLedger, DecisionStore, EventPublisher, IdFactory, Metrics
+from services.ports import (
+    Clock,
+    ContactLedger,
+    DecisionStore,
+    EventPublisher,
+    IdFactory,
+    Metrics,
+    StrategyVersions,
+    VolumeLeases,
+)
 from services.use_cases.decision_command import DEFAULT_TIMEOUT_MS
 from services.use_cases.explain_decision import ArchivedDecisions
 from services.use_cases.make_decision import Live
@@ -33,6 +42,10 @@ class ApiRuntime:
     exposition: Callable[[], tuple[bytes, str]]
     checks: Mapping[str, Check] = field(default_factory=dict)
     archive: ArchivedDecisions | None = None
+    strategies: StrategyVersions | None = None
+    """Those that decided before; None knows the live one only."""
+    volumes: VolumeLeases | None = None
+    """This node's part of the bank's volumes; None where the strategy has none."""
     decision_timeout_ms: int = DEFAULT_TIMEOUT_MS
     max_in_flight: int = 64
     """At a millisecond of processor time each, the last one admitted still meets the default deadline."""

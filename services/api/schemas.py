@@ -97,6 +97,7 @@ class OptionShape(BaseModel):
     mandatory: bool
     expires_at: datetime
     content: dict[str, str]
+    attributes: dict[str, str]
     script: str | None
     reasons: list[ReasonShape]
 
@@ -155,12 +156,22 @@ class RejectedShape(BaseModel):
     error: str
 
 
+class UnsuitableShape(BaseModel):
+    """An acceptance that was taken although its offer no longer suits the customer: it must not be carried out."""
+
+    index: int
+    code: str
+
+
 class ResponsesTaken(BaseModel):
     """How many responses were new, how many had been taken before, and which were not taken."""
 
     accepted: int
     duplicates: int
     rejected: list[RejectedShape]
+    unsuitable: list[UnsuitableShape] | None = Field(
+        default=None, description="Only where there are any: acceptances of what no longer suits the customer"
+    )
 
 
 class EventsTaken(BaseModel):

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.adapters.embedded_servers import EmbeddedServers, free_port
+from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.role_processes import RoleProcess
 from services.commands import topics
 from services.ports import ShellError
@@ -94,9 +95,10 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
         environment = _environment(servers, strategy, folder, port)
         settings = read_settings({**_kairos_environment(), **environment})
         await topics.create(settings)
-        ports = {role: free_port() for role in ("state-builder", "archiver", "learner")}
+        pacing = ("pacer",) if load_strategy_file(strategy).volumes else ()
+        ports = {role: free_port() for role in ("state-builder", "archiver", "learner", *pacing)}
         roles = []
-        for role in ("state-builder", "api", "archiver", "learner"):
+        for role in ("state-builder", "api", "archiver", "learner", *pacing):
             own = {"KAIROS_METRICS_PORT": str(ports[role])} if role in ports else {}
             process = RoleProcess(
                 arguments=[role], environment={**environment, **own}, log=folder / "logs" / f"{role}.log"
@@ -186,6 +188,7 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_STRATEGY_PATH": str(strategy),
         "KAIROS_MODEL_PATH": str(folder / "models"),
         "KAIROS_ARCHIVE_PATH": str(folder / "archive"),
+        "KAIROS_STRATEGY_ARCHIVE": str(folder / "strategies"),
         "KAIROS_ARCHIVE_FLUSH_SECONDS": "5",
         "KAIROS_PORT": str(port),
         "KAIROS_CLOCK": "events",
@@ -194,6 +197,8 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_LEARNER_MIN_POSITIVES": "100",
         "KAIROS_LEARNER_STEP_ROWS": "5000",
         "KAIROS_LEARNER_POLL_SECONDS": "5",
+        "KAIROS_PRICES_SECONDS": "10",
+        "KAIROS_PRICES_FRESH_SECONDS": "86400",  # a simulated day takes a minute
     }
 
 

@@ -16,7 +16,7 @@ from models.evaluation.report import aligned
 from models.registry import ModelRegistry
 from models.training.take_up import FIT_DAYS, HORIZON_MONTHS, TEST_DAY, TakeUpReport, judge_take_up
 from services.adapters.file_strategy_source import load_strategy_file
-from services.bootstrap import load_strategy
+from services.bootstrap import load_strategy, strategy_finder
 from services.commands.train import moment_ms
 from services.ports import ShellError
 from services.settings import read_settings
@@ -82,6 +82,7 @@ def _log(args: argparse.Namespace) -> list[str]:
         zone=ZoneInfo(strategy.time_zone),
         attribution_seconds=args.attribution_seconds or trained_with,
         period=TimeRange(since_ms=learnt_until_ms if args.since is None else args.since),
+        strategy_of=strategy_finder(settings),
     )
     return log_report(query, registry.load(version), learnt_until_ms, _progress)
 

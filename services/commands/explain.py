@@ -11,18 +11,18 @@ import orjson
 
 from decision_engine.identifiers import DecisionId
 from decision_engine.propensity import Scorers
-from decision_engine.strategy import Strategy
 from models.errors import ModelsError
 from models.registry import ModelRegistry
 from services.adapters.parquet_archive import ArchiveReader
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_decision_store import RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
-from services.bootstrap import LoadedStrategy, load_strategy
+from services.bootstrap import LoadedStrategy, load_strategy, open_strategy_versions
 from services.commands.decision_report import decision_report
+from services.commands.report_words import ReportWords
 from services.settings import Settings, read_settings
-from services.use_cases.decision_record import ReplayImpossible, record_data
-from services.use_cases.explain_decision import ExplainDecision, Replay
+from services.use_cases.decision_replay import LoadScorers, Replay, ReplayImpossible
+from services.use_cases.explain_decision import DecidingStrategies, ExplainDecision, Explanation
 
 NAME = "explain"
 HELP = "show every candidate of a decision and why it ended as it did; recompute it to prove the record"
@@ -34,11 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("decision_id", help="the decision_id of an answer, or the part of a tracking_id before the dot")
     parser.add_argument("--replay", action="store_true", help="compute it again and compare byte for byte")
     parser.add_argument("--json", action="store_true", help="print the record as JSON instead of a report")
-    parser.add_argument("--locale", default="en", help="language of reasons (default en)")
+    parser.add_argument("--locale", default="en", help="language of the report and its reasons: en, zh-CN")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Status 1 when a replay differs. Raises DecisionUnknown, StoreUnavailable, ReplayImpossible."""
+    """Status 1 when a replay differs. Raises DecisionUnknown, StrategyUnknown, StoreUnavailable, ReplayImpossible."""
     return asyncio.run(_explain(args, read_settings(os.environ)))
 
 
@@ -46,12 +46,10 @@ async def _explain(args: argparse.Namespace, settings: Settings) -> int:
     decision_id = DecisionId(args.decision_id.partition(".")[0])
     loaded = load_strategy(settings)
     async with _open(settings, loaded) as explain:
-        record = await explain(decision_id)
-        _show(record, loaded.strategy, args)
+        _show(await explain(decision_id), args)
         if not args.replay:
             return 0
-        registry = ModelRegistry(settings.model_path)
-        replay = await explain.replay(decision_id, loaded.prepared, lambda used: _load(registry, used))
+        replay = await explain.replay(decision_id, registered_models(settings))
     return _show_replay(replay)
 
 
@@ -59,7 +57,8 @@ async def _explain(args: argparse.Namespace, settings: Settings) -> int:
 async def _open(settings: Settings, loaded: LoadedStrategy) -> AsyncIterator[ExplainDecision]:
     keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
     async with RedisClient.open(settings.redis_url) as client:
-        yield ExplainDecision(store=RedisDecisionStore(client, keys), archive=_Archive(settings))
+        strategies = DecidingStrategies(at_hand=lambda: loaded.prepared, kept=open_strategy_versions(settings))
+        yield ExplainDecision(store=RedisDecisionStore(client, keys), strategies=strategies, archive=_Archive(settings))
 
 
 class _Archive:
@@ -73,20 +72,25 @@ class _Archive:
         return await asyncio.to_thread(self._reader.read_decision, decision_id)
 
 
-def _load(registry: ModelRegistry, used: Mapping[str, str]) -> Scorers:
-    """Exactly the versions that scored, whatever is live now."""
-    try:
-        return {name: registry.load(version) for name, version in used.items()}
-    except ModelsError as error:
-        raise ReplayImpossible(f"a model it was made with is not in the registry: {error}") from error
+def registered_models(settings: Settings) -> LoadScorers:
+    """Exactly the versions that scored, from the registry, whatever is live now."""
+    registry = ModelRegistry(settings.model_path)
+
+    def load(used: Mapping[str, str]) -> Scorers:
+        try:
+            return {name: registry.load(version) for name, version in used.items()}
+        except ModelsError as error:
+            raise ReplayImpossible(f"a model it was made with is not in the registry: {error}") from error
+
+    return load
 
 
-def _show(record: bytes, strategy: Strategy, args: argparse.Namespace) -> None:
-    data = record_data(record)
+def _show(explanation: Explanation, args: argparse.Namespace) -> None:
+    data, strategy = explanation.data, explanation.prepared.strategy
     if args.json:
         sys.stdout.write(orjson.dumps(data, option=orjson.OPT_INDENT_2).decode() + "\n")
     else:
-        print("\n".join(decision_report(data, strategy.texts, args.locale)))
+        print("\n".join(decision_report(data, ReportWords.of(strategy, args.locale))))
 
 
 def _show_replay(replay: Replay) -> int:

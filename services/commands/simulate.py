@@ -7,6 +7,8 @@ from pathlib import Path
 
 from models.decision_log.records import read_decisions
 from services.adapters.file_strategy_source import load_strategy_file
+from services.bootstrap import strategy_finder
+from services.commands.scarcity_report import CUSTOMERS, DAYS, SEEDS, compare_scarcity, print_scarcity
 from services.settings import read_settings
 from services.simulation.archived_policies import ArchiveJudge
 from services.simulation.closed_loop import LoopConfig, LoopResult, TrainedModel, run_closed_loop
@@ -22,26 +24,34 @@ EXAMPLE = "kairos simulate policies --customers 1000 --days 8 --seed 1"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which bank, which strategy, and whether to run the loop or to judge an archive."""
     parser.add_argument(
-        "what", nargs="?", choices=("policies",), default="policies",
-        help="policies: the closed loop in one process (the default); with --decisions-archive the archive is judged",
+        "what", nargs="?", choices=("policies", "scarcity"), default="policies",
+        help="policies: the closed loop in one process (the default); with --decisions-archive the archive is judged. "
+        "scarcity: sharing out scarce stock and budgets by dual prices, plain pacing and first come",
     )  # fmt: skip
     parser.add_argument("--decisions-archive", type=Path, help="judge the decisions of this archive instead")
     parser.add_argument("--strategy", type=Path, help="file or folder (default: KAIROS_STRATEGY_PATH)")
-    parser.add_argument("--customers", type=int, default=1000, help="customers of the bank (default 1000)")
+    parser.add_argument("--customers", type=int, help="customers of the bank (default 1000; scarcity: 4000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the bank, its truth and the fit (default 1)")
     parser.add_argument("--history-days", type=int, default=30, help="days before the first offer (default 30)")
     parser.add_argument("--exploration-days", type=int, default=20, help="days on base rates (default 20)")
-    parser.add_argument("--days", type=int, default=8, help="days measured with the model (default 8)")
+    parser.add_argument("--days", type=int, help="days measured with the model (default 8; scarcity: 5)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="scarcity: banks compared, from --seed on (default 8)")
     parser.add_argument("--epsilon", type=float, help="share of explored decisions (default: the strategy's own)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the table. Raises StrategyInvalid, NothingToCompare."""
+    if args.what == "scarcity":
+        seeds = range(args.seed, args.seed + max(1, args.seeds))
+        print_scarcity(compare_scarcity(args.customers or CUSTOMERS, args.days or DAYS, seeds, _progress))
+        return 0
+    args.customers, args.days = args.customers or 1000, args.days or 8
     path = args.strategy or read_settings(os.environ).strategy_path
     strategy = load_strategy_file(path)
     if args.decisions_archive is not None:
         judge = ArchiveJudge(strategy, make_population(args.customers, args.seed), args.seed)
-        print_comparison(compare_policies(judge.judge(read_decisions(args.decisions_archive)), args.seed))
+        decisions = read_decisions(args.decisions_archive, strategy_of=strategy_finder(read_settings(os.environ)))
+        print_comparison(compare_policies(judge.judge(decisions), args.seed))
         return 0
     config = LoopConfig(
         strategy=strategy,
@@ -52,8 +62,12 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         exploration_epsilon=args.epsilon,
     )
-    print_result(run_closed_loop(config, lambda line: print(line, file=sys.stderr, flush=True)))
+    print_result(run_closed_loop(config, _progress))
     return 0
+
+
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def print_result(result: LoopResult) -> None:

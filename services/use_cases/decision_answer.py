@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from decision_engine.candidate_coding import CandidateCoding
 from decision_engine.decision import Candidate, Decision, Option, PlacementAnswer
 from decision_engine.offers import Offer, Treatment
 from decision_engine.strategy import Strategy
@@ -12,8 +13,6 @@ from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.wire_time import rfc3339
 
 SCORE_DIGITS = 6
-MAX_REMEMBERED = 100_000
-"""Rejections whose text is kept: far more than a strategy's candidates times its rules of one stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +23,14 @@ class Wording:
     treatments: Mapping[str, tuple[Offer, Treatment]]
     contents: Mapping[tuple[str, str], orjson.Fragment]
     """By treatment (or placement, for its fallback) and locale."""
+    attributes: Mapping[str, orjson.Fragment]
+    """By treatment: what it tells the channel beside its words, such as the reward or the size of type."""
     fallbacks: Mapping[str, str]
     """Placement to its fallback treatment."""
-    candidates: "CandidateTexts"
+    coder: CandidateCoding
+    """Writes candidates into records."""
+    outbound: frozenset[str] = frozenset()
+    """Channels in which the bank comes to the customer."""
 
     def locale(self, wanted: str | None) -> str:
         """The strategy's locale nearest to the one wanted: itself, then one of its language, then the first."""
@@ -54,8 +58,13 @@ def word(strategy: Strategy) -> Wording:
         locales=strategy.locales,
         treatments=treatments,
         contents=contents,
+        attributes={
+            name: orjson.Fragment(orjson.dumps(dict(treatment.attributes or {})))
+            for name, (_, treatment) in treatments.items()
+        },
         fallbacks={placement.id: placement.fallback_treatment for placement in strategy.placements.values()},
-        candidates=CandidateTexts(),
+        outbound=frozenset(strategy.outbound_channels),
+        coder=CandidateCoding(),
     )
 
 
@@ -84,7 +93,7 @@ def render_answer(
         "took_ms": round(elapsed_ms(), 3),
     }
     if command.dry_run:
-        answer["trace"] = [wording.candidates.of(candidate) for candidate in decision.candidates]
+        answer["trace"] = [candidate_fields(candidate) for candidate in decision.candidates]
     return orjson.dumps(answer)
 
 
@@ -112,28 +121,6 @@ def candidate_fields(candidate: Candidate) -> dict[str, object]:
     return fields
 
 
-class CandidateTexts:
-    """Candidates as JSON. The engine makes the value of one candidate rejected by one rule only once, and so is its
-    text made here: most of a decision's candidates are such, and most of a record's size."""
-
-    def __init__(self) -> None:
-        self._rejected: dict[int, tuple[Candidate, orjson.Fragment]] = {}
-
-    def of(self, candidate: Candidate) -> object:
-        """The candidate's fields, ready for the encoder."""
-        if candidate.propensity is not None:
-            return candidate_fields(candidate)
-        known = self._rejected.get(id(candidate))
-        if known is not None:
-            return known[1]
-        text = orjson.Fragment(orjson.dumps(candidate_fields(candidate)))
-        if len(self._rejected) >= MAX_REMEMBERED:
-            self._rejected.clear()
-        # The candidate is held on to, so that its id stays its own.
-        self._rejected[id(candidate)] = candidate, text
-        return text
-
-
 def _placement(answer: PlacementAnswer, wording: Wording, locale: str) -> dict[str, object]:
     if answer.options:
         return {"id": answer.id, "options": [_option(option, wording, locale) for option in answer.options]}
@@ -157,6 +144,7 @@ def _option(option: Option, wording: Wording, locale: str) -> dict[str, object]:
         "mandatory": option.mandatory,
         "expires_at": rfc3339(option.expires_ms),
         "content": wording.contents[candidate.treatment, locale],
+        "attributes": wording.attributes[candidate.treatment],
         "script": None if treatment.script is None else _in_locale(treatment.script, locale, wording.locales),
         "reasons": [{"code": code, "text": text} for code, text in option.reasons],
     }

@@ -2,8 +2,8 @@
 
 from time import perf_counter
 
+from decision_engine.candidate_records import CandidateRecords
 from decision_engine.decision import Decision
-from decision_engine.outcomes import Stage
 from services.ports import Metrics
 from services.use_cases.decision_answer import Wording
 
@@ -63,15 +63,6 @@ def observe_scores(metrics: Metrics, decision: Decision, wording: Wording) -> No
 
 
 def _count_rejections(metrics: Metrics, decision: Decision) -> None:
-    by_rule: dict[str, dict[Stage, int]] = {}
-    for candidate in decision.candidates:
-        rule, stage = candidate.rule, candidate.stage
-        if rule is not None and stage is not None:
-            stages = by_rule.get(rule)
-            if stages is None:
-                by_rule[rule] = {stage: 1}
-            else:
-                stages[stage] = stages.get(stage, 0) + 1
-    for rule, stages in by_rule.items():
-        for stage, amount in stages.items():
-            metrics.count("rejections_total", amount, stage=stage.value, rule=rule)
+    if isinstance(decision.candidates, CandidateRecords):
+        for rejection, amount in decision.candidates.rejection_counts().items():
+            metrics.count("rejections_total", amount, stage=rejection.stage.value, rule=rejection.rule)

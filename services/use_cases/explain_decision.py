@@ -1,17 +1,15 @@
 """Why a decision came out as it did: its record, wherever it is kept, and the proof that it can be computed again."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from decision_engine.identifiers import DecisionId
 from decision_engine.prepared import PreparedStrategy
-from decision_engine.propensity import Scorers
-from services.ports import DecisionStore, ShellError
-from services.use_cases.decision_record import models_used, replay_decision
-
-LoadScorers = Callable[[Mapping[str, str]], Scorers]
-"""The scorers of these versions by model name."""
+from services.ports import DecisionStore, ShellError, StrategyUnknown, StrategyVersions
+from services.use_cases.decision_record import expanded_record, record_data
+from services.use_cases.decision_replay import LoadScorers, Replay, Replayer
 
 
 class DecisionUnknown(ShellError):
@@ -27,25 +25,29 @@ class ArchivedDecisions(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """A decision computed again: whether every byte agrees, and the bytes."""
+class DecidingStrategies:
+    """The strategies a record may name: the one at hand, and all that decided before it."""
 
-    record: bytes
-    recomputed: bytes
+    at_hand: Callable[[], PreparedStrategy]
+    kept: StrategyVersions | None = None
 
-    @property
-    def identical(self) -> bool:
-        """True when the recomputed record is the stored one, byte for byte."""
-        return self.record == self.recomputed
+    async def of(self, record: bytes) -> PreparedStrategy:
+        """The strategy that made this decision. Raises StrategyUnknown, RecordUnreadable."""
+        version = str(record_data(record).get("strategy_version"))
+        current = self.at_hand()
+        if version == current.strategy.version:
+            return current
+        if self.kept is None:
+            raise StrategyUnknown(f"strategy {version} is not kept")
+        return await asyncio.to_thread(self.kept.prepared, version)
 
-    @property
-    def first_difference(self) -> int | None:
-        """The offset of the first byte that differs."""
-        if self.identical:
-            return None
-        pairs = enumerate(zip(self.record, self.recomputed, strict=False))
-        shorter = min(len(self.record), len(self.recomputed))
-        return next((place for place, (kept, again) in pairs if kept != again), shorter)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A record with every candidate written out, and the strategy that decided, which has the words."""
+
+    data: Mapping[str, object]
+    prepared: PreparedStrategy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +55,23 @@ class ExplainDecision:
     """Finds records, first in the store, then in the archive."""
 
     store: DecisionStore
+    strategies: DecidingStrategies
     archive: ArchivedDecisions | None = None
 
-    async def __call__(self, decision_id: DecisionId) -> bytes:
-        """The record. Raises DecisionUnknown, StoreUnavailable."""
+    async def __call__(self, decision_id: DecisionId) -> Explanation:
+        """Every candidate of the decision and why it ended as it did.
+
+        Raises DecisionUnknown, StrategyUnknown, RecordUnreadable, CodedCandidatesUnreadable, StoreUnavailable.
+        """
+        return await self.explained(await self.record(decision_id))
+
+    async def explained(self, record: bytes) -> Explanation:
+        """A record, written out. Raises StrategyUnknown, RecordUnreadable, CodedCandidatesUnreadable."""
+        prepared = await self.strategies.of(record)
+        return Explanation(data=expanded_record(record, prepared), prepared=prepared)
+
+    async def record(self, decision_id: DecisionId) -> bytes:
+        """The event as published. Raises DecisionUnknown, StoreUnavailable."""
         record = await self.store.record(decision_id)
         if record is None and self.archive is not None:
             record = await self.archive.read_decision(decision_id)
@@ -64,10 +79,11 @@ class ExplainDecision:
             raise DecisionUnknown(f"no record of decision {decision_id} is kept")
         return record
 
-    async def replay(self, decision_id: DecisionId, prepared: PreparedStrategy, load: LoadScorers) -> Replay:
-        """The record beside its recomputation with the model versions it names.
+    async def replay(self, decision_id: DecisionId, load: LoadScorers) -> Replay:
+        """The record beside its recomputation with the strategy and the model versions it names.
 
-        Raises DecisionUnknown, RecordUnreadable, ReplayImpossible, StoreUnavailable.
+        Raises DecisionUnknown, StrategyUnknown, RecordUnreadable, ReplayImpossible, StoreUnavailable.
         """
-        record = await self(decision_id)
-        return Replay(record=record, recomputed=replay_decision(record, prepared, load(models_used(record))))
+        record = await self.record(decision_id)
+        prepared = await self.strategies.of(record)
+        return Replayer(lambda _: prepared, load).replay(record)

@@ -1,24 +1,23 @@
 """Making a decision: read the customer, decide, reserve, keep, publish, answer, all within the caller's budget.
 
 Nothing that fails on the way becomes an error to the caller: without state the strict defaults hold, without the
-ledger no capped offer is made, and the answer says what was missing.
+ledger no capped offer is made, what nobody could keep a record of is not offered, and the answer says what was missing.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
+from functools import partial
 
-from decision_engine.contact_ledger import decode_records
-from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
-from decision_engine.decision import Decision, DecisionRequest
-from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, decide, settle
+from decision_engine.decision import Decision, DecisionRequest, PlacementAnswer
+from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatch, decide, settle
+from decision_engine.fallback import FallbackCause
 from decision_engine.features.compiled import CompiledFeatures
-from decision_engine.features.snapshot import read_snapshot
-from decision_engine.identifiers import DecisionId
+from decision_engine.identifiers import CustomerId, DecisionId
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
+from decision_engine.volume_view import NO_VOLUMES, VolumeView
 from event_schemas.topics import DECISIONS
 from services.ports import (
     BusUnavailable,
@@ -30,25 +29,30 @@ from services.ports import (
     IdFactory,
     Metrics,
     OutgoingEvent,
+    StoreSlow,
     StoreUnavailable,
-    TrackedOption,
+    VolumeLeases,
 )
+from services.use_cases import degradation as cause
+from services.use_cases.customer_facts import CustomerFacts, customer_facts
 from services.use_cases.decision_answer import Wording, render_answer, word
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.decision_metrics import StageWatch, measure_decision, observe_scores
 from services.use_cases.decision_record import DecisionInputs, encode_record
+from services.use_cases.degradation import READ_SHARE, RESERVE_SHARE, Budget
 from services.use_cases.idempotent_answers import (
     DecisionInFlight,
     IdempotencyConflict,
     IdempotentAnswers,
     kept_answer,
 )
+from services.use_cases.record_keeping import Kept, RecordKeeper
+from services.use_cases.scorer_watch import ScorerWatch
+from services.use_cases.tracked_options import tracked_options
+from services.use_cases.volume_reservation import VolumeReservation
 
 __all__ = ["DecisionCommand", "DecisionInFlight", "DecisionPorts", "IdempotencyConflict", "Live", "MakeDecision"]
 
-READ_SHARE = 0.6
-"""Of the budget; what a slow read leaves must suffice to decide and answer."""
-RESERVE_SHARE = 0.9
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +82,8 @@ class DecisionPorts:
     clock: Clock
     ids: IdFactory
     metrics: Metrics
+    volumes: VolumeLeases | None = None
+    """This node's part of the bank's volumes; without it they limit nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class _Run:
     """One decision under way; `key` is the idempotency key when it is known to be ours."""
 
     command: DecisionCommand
+    budget: Budget
     live: Live
     watch: StageWatch
     key: str | None
@@ -96,6 +103,8 @@ class MakeDecision:
     def __init__(self, ports: DecisionPorts) -> None:
         self._ports = ports
         self._answers = IdempotentAnswers(ports.store)
+        self._models = ScorerWatch()
+        self.keeper = RecordKeeper(ports.metrics)
 
     async def __call__(self, command: DecisionCommand) -> bytes:
         """The answer's JSON. Raises IdempotencyConflict and DecisionInFlight, and nothing for what is missing."""
@@ -104,22 +113,22 @@ class MakeDecision:
             return await self._decide(command, None)
         flight = self._answers.flight(key)
         if flight is not None:
-            return await self._answers.join(flight, command.body_hash, _moment(command, 1.0))
+            return await self._answers.join(flight, command.body_hash, Budget(command).moment(1.0))
         with self._answers.flying(key, command.body_hash) as flight:
             answer = await self._decide(command, key)
             flight.answer.set_result(answer)
             return answer
 
     async def _decide(self, command: DecisionCommand, key: str | None) -> bytes:
-        watch = StageWatch(command.started_s)
+        watch, budget = StageWatch(command.started_s), Budget(command)
         watch.mark("parse")
-        reading = await self._read(command, key)
+        reading, missing = await self._read(command, budget, key)
         watch.mark("read")
         if reading is not None and reading.claimed is not None and key is not None:
-            return await self._answers.earlier(key, reading.claimed, command.body_hash, _moment(command, 1.0))
+            return await self._answers.earlier(key, reading.claimed, command.body_hash, budget.moment(1.0))
         # A key that may not be ours, because the store did not say so, must not be written.
-        run = _Run(command, self._ports.live(), watch, key if reading is not None else None)
-        decision, inputs = await self._settled(run, reading)
+        run = _Run(command, budget, self._ports.live(), watch, key if reading is not None else None)
+        decision, inputs = await self._settled(run, reading, missing)
         answer = await self._conclude(run, decision, inputs)
         watch.report(self._ports.metrics)
         if not command.dry_run:
@@ -127,41 +136,54 @@ class MakeDecision:
             observe_scores(self._ports.metrics, decision, run.live.wording)
         return answer
 
-    async def _settled(self, run: "_Run", reading: CustomerReading | None) -> tuple[Decision, DecisionInputs]:
+    async def _read(
+        self, command: DecisionCommand, budget: Budget, key: str | None
+    ) -> tuple[CustomerReading | None, tuple[str, ...]]:
+        """State, ledger and claim; None when the store does not give them in time, and why if it is not gone."""
+        if budget.is_spent(READ_SHARE):
+            return None, (cause.DEADLINE,)
+        try:
+            async with asyncio.timeout(budget.left(READ_SHARE)):
+                return await self._ports.store.read_for_decision(command.customer_id, key), ()
+        except (StoreSlow, TimeoutError):
+            return None, (cause.STATE_SLOW,)
+        except StoreUnavailable:
+            return None, ()
+
+    async def _settled(
+        self, run: "_Run", reading: CustomerReading | None, missing: Sequence[str]
+    ) -> tuple[Decision, DecisionInputs]:
         """The decision with its winners reserved, and what the record holds besides."""
-        live, command, watch = run.live, run.command, run.watch
+        live, watch = run.live, run.watch
         now_ms = self._ports.clock.now_ms()
-        snapshot, causes = _snapshot(live.features, reading, now_ms)
-        ledger = reading.ledger if reading else None
+        facts = customer_facts(live.features, reading, missing, now_ms)
         watch.mark("snapshot")
-        request = self._request(command, now_ms, causes)
-        records = decode_records(ledger)
-        draft = decide(live.prepared, request, snapshot, records, live.scorers)
+        models = self._models.call(live.scorers)
+        draft = self._draft(live, self._request(run.command, now_ms, facts.causes), facts, models.scorers)
         watch.mark("engine")
-        taken = await self._reserve(command, draft)
+        taken, why = await self._reserve(run, draft)
         if taken is None:
-            # Decided anew as without a ledger: only what needs no cap remains, and that needs no reservation.
-            request = replace(request, degraded_causes=(*causes, LEDGER_UNAVAILABLE))
-            draft = decide(live.prepared, request, snapshot, records, live.scorers)
-            taken = _first_choices(draft)
+            draft = self._draft_without_ledger(live, draft, facts, models.scorers, why)
+        if models.was_slow(run.budget.seconds, draft.scores.versions):
+            draft = _flagged(draft, cause.MODEL_SLOW)
+        if run.budget.is_spent():
+            draft = _flagged(draft, cause.DEADLINE)
+        try:
+            decision = settle(live.prepared, draft, _first_choices(draft) if taken is None else taken)
+        except ReservationMismatch:
+            _log.exception("the ledger's answer makes no sense", extra={"action": "reserve"})
+            draft = self._draft_without_ledger(live, draft, facts, models.scorers, (cause.LEDGER_UNREADABLE,))
+            decision = settle(live.prepared, draft, _first_choices(draft))
         watch.mark("reserve")
         inputs = DecisionInputs(
-            client=command.client,
-            request_id=command.request_id,
-            request=request,
-            ledger=ledger,
+            client=run.command.client,
+            request_id=run.command.request_id,
+            request=draft.request,
+            ledger=facts.ledger,
             feature_layout=live.features.layout,
             took_ms=round(watch.elapsed_ms(), 3),
         )
-        return settle(live.prepared, draft, taken), inputs
-
-    async def _read(self, command: DecisionCommand, key: str | None) -> CustomerReading | None:
-        """State, ledger and claim; None when the store does not give them in time."""
-        try:
-            async with asyncio.timeout(_remaining(command, READ_SHARE)):
-                return await self._ports.store.read_for_decision(command.customer_id, key)
-        except (StoreUnavailable, TimeoutError):
-            return None
+        return decision, inputs
 
     def _request(self, command: DecisionCommand, now_ms: int, causes: tuple[str, ...]) -> DecisionRequest:
         return DecisionRequest(
@@ -176,22 +198,51 @@ class MakeDecision:
             degraded_causes=causes,
         )
 
-    async def _reserve(self, command: DecisionCommand, draft: Draft) -> Sequence[int | None] | None:
-        """For each position the alternative the ledger took; None when the ledger could not be asked."""
+    def _draft(self, live: Live, request: DecisionRequest, facts: CustomerFacts, scorers: Scorers) -> Draft:
+        volumes = self._volumes(live, request)
+        return decide(live.prepared, request, facts.snapshot, facts.contacts, scorers, volumes)
+
+    def _draft_without_ledger(
+        self, live: Live, draft: Draft, facts: CustomerFacts, scorers: Scorers, why: Sequence[str]
+    ) -> Draft:
+        """Decided anew as without a ledger: only what needs no cap remains, and that needs no reservation."""
+        return self._draft(live, _flagged(draft, LEDGER_UNAVAILABLE, *why).request, facts, scorers)
+
+    def _volumes(self, live: Live, request: DecisionRequest) -> VolumeView:
+        """What may be handed out now: nothing that is limited, where nothing can be reserved."""
+        if self._ports.volumes is None or not live.prepared.volumes.volumes:
+            return NO_VOLUMES
+        if LEDGER_UNAVAILABLE in request.degraded_causes:
+            return live.prepared.volumes.exhausted
+        return self._ports.volumes.view(request.now_ms)
+
+    async def _reserve(self, run: "_Run", draft: Draft) -> tuple[Sequence[int | None] | None, tuple[str, ...]]:
+        """For each position the alternative the ledger took; None when it could not be asked, and why if it is not
+        gone."""
+        command, metrics = run.command, self._ports.metrics
         if command.dry_run or not draft.reservation.positions or LEDGER_UNAVAILABLE in draft.request.degraded_causes:
-            return _first_choices(draft)
-        metrics = self._ports.metrics
-        try:
-            async with asyncio.timeout(_remaining(command, RESERVE_SHARE)):
-                taken = await self._ports.ledger.reserve(command.customer_id, draft.reservation)
-        except (StoreUnavailable, TimeoutError):
+            return _first_choices(draft), ()
+        if run.budget.is_spent(RESERVE_SHARE):
             metrics.count("ledger_reservations_total", outcome="unavailable")
-            return None
+            return None, (cause.DEADLINE,)
+        try:
+            async with asyncio.timeout(run.budget.left(RESERVE_SHARE)):
+                taken = await self._reserved(command.customer_id, run.live.prepared, draft)
+        except (StoreUnavailable, TimeoutError) as error:
+            metrics.count("ledger_reservations_total", outcome="unavailable")
+            return None, (cause.LEDGER_SLOW,) if isinstance(error, StoreSlow | TimeoutError) else ()
         refused = taken.count(None)
         metrics.count("ledger_reservations_total", len(taken) - refused, outcome="reserved")
         if refused:
             metrics.count("ledger_reservations_total", refused, outcome="refused")
-        return taken
+        return taken, ()
+
+    async def _reserved(self, customer_id: CustomerId, prepared: PreparedStrategy, draft: Draft) -> list[int | None]:
+        ledger, leases = self._ports.ledger, self._ports.volumes
+        if leases is None or not prepared.volumes.volumes:
+            return await ledger.reserve(customer_id, draft.reservation)
+        reservation = VolumeReservation(ledger=ledger, leases=leases)
+        return await reservation.reserve(customer_id, prepared.volumes, draft)
 
     async def _conclude(self, run: "_Run", decision: Decision, inputs: DecisionInputs) -> bytes:
         """Publishes and keeps the record, then renders the answer; a dry run only answers."""
@@ -203,23 +254,33 @@ class MakeDecision:
         answer = render_answer(command, decision, wording, watch.elapsed_ms, late)
         watch.mark("encode")
         kept = b"" if run.key is None else kept_answer(command.body_hash, answer)
-        options = _tracked(decision, command, wording)
-        try:
-            async with asyncio.timeout(_remaining(command, 1.0)):
-                await self._ports.store.save(decision.decision_id, record, options, run.key, kept)
-        except (StoreUnavailable, TimeoutError):
-            self._ports.metrics.count("degraded_total", cause="store_unavailable")
-            answer = render_answer(command, decision, wording, watch.elapsed_ms, (*late, "store_unavailable"))
+        options = tracked_options(decision, command.channel, wording)
+        save = partial(self._ports.store.save, decision.decision_id, record, options, run.key, kept)
+        outcome = await self.keeper.keep(save, decision.decision_id, run.budget.left(1.0))
         watch.mark("save")
-        return answer
+        if outcome is Kept.YES:
+            return answer
+        return self._answer_unkept(run, decision, late, outcome)
+
+    def _answer_unkept(self, run: "_Run", decision: Decision, late: tuple[str, ...], outcome: Kept) -> bytes:
+        """The answer to a decision whose record the store does not have yet. If the bus has none either, nothing is
+        offered: an offer nobody could account for is worse than none."""
+        causes = (*late, cause.STORE_SLOW if outcome is Kept.SLOW else cause.STORE_UNAVAILABLE)
+        if cause.PUBLISH_DELAYED in late:
+            causes = (*causes, cause.UNAUDITED)
+            decision = _withdrawn(decision)
+        for name in causes[len(late) :]:
+            self._ports.metrics.count("degraded_total", cause=name)
+        return render_answer(run.command, decision, run.live.wording, run.watch.elapsed_ms, causes)
 
     def _publish(self, decision: Decision, record: bytes) -> tuple[str, ...]:
         try:
             self._ports.publisher.enqueue(OutgoingEvent(topic=DECISIONS, key=decision.customer_id, value=record))
         except BusUnavailable:
-            self._ports.metrics.count("degraded_total", cause="publish_delayed")
+            self._ports.metrics.count("degraded_total", cause=cause.PUBLISH_DELAYED)
+            self._ports.metrics.count("records_unkept_total", where="bus")
             _log.exception("decision %s was not published", decision.decision_id, extra={"action": "publish"})
-            return ("publish_delayed",)
+            return (cause.PUBLISH_DELAYED,)
         return ()
 
 
@@ -227,45 +288,16 @@ def _first_choices(draft: Draft) -> list[int | None]:
     return [0 if alternatives else None for alternatives in draft.reservation.positions]
 
 
-def _moment(command: DecisionCommand, share: float) -> float:
-    """When this share of the budget is used up, on the performance counter."""
-    return command.started_s + command.timeout_ms / 1000 * share
+def _flagged(draft: Draft, *causes: str) -> Draft:
+    """The draft with further causes, each once."""
+    known = tuple(dict.fromkeys((*draft.request.degraded_causes, *causes)))
+    return replace(draft, request=replace(draft.request, degraded_causes=known))
 
 
-def _remaining(command: DecisionCommand, share: float) -> float:
-    return max(0.0, _moment(command, share) - perf_counter())
-
-
-def _snapshot(
-    features: CompiledFeatures, reading: CustomerReading | None, now_ms: int
-) -> tuple[CustomerSnapshot, tuple[str, ...]]:
-    """What is known of the customer, and what could not be read."""
-    if reading is None:
-        return UNKNOWN_CUSTOMER, ("state_unavailable", LEDGER_UNAVAILABLE)
-    try:
-        return read_snapshot(features, reading.state, now_ms), ()
-    except Exception:  # noqa: BLE001 - whatever is wrong with one stored state, its customer gets an answer
-        _log.exception("a customer's state could not be read", extra={"action": "read_state"})
-        return UNKNOWN_CUSTOMER, ("state_unavailable",)
-
-
-def _tracked(decision: Decision, command: DecisionCommand, wording: Wording) -> list[TrackedOption]:
-    tracked = []
-    for placement in decision.placements:
-        for option in placement.options:
-            offer, _ = wording.treatments[option.candidate.treatment]
-            tracked.append(
-                TrackedOption(
-                    tracking_id=option.tracking_id,
-                    decision_id=decision.decision_id,
-                    customer_id=decision.customer_id,
-                    offer=offer.name,
-                    group=offer.group,
-                    issue=offer.issue,
-                    treatment=option.candidate.treatment,
-                    channel=command.channel,
-                    placement=placement.id,
-                    decided_ms=decision.now_ms,
-                )
-            )
-    return tracked
+def _withdrawn(decision: Decision) -> Decision:
+    """The decision with every placement at its fallback."""
+    fallbacks = tuple(
+        answer if answer.fallback_cause else PlacementAnswer(id=answer.id, fallback_cause=FallbackCause.DEGRADED.value)
+        for answer in decision.placements
+    )
+    return replace(decision, placements=fallbacks)

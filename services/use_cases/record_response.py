@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from decision_engine.features.definitions import Value
 from decision_engine.identifiers import CustomerId, TrackingId, key32
 from decision_engine.outcomes import Outcome
+from decision_engine.rejections import Rejection
 from decision_engine.reservation import tracking_key
 from event_schemas.codec import encode_trusted
 from event_schemas.topics import RESPONSES
@@ -20,10 +21,13 @@ from services.ports import (
     OutgoingEvent,
     TrackedOption,
 )
+from services.use_cases.suitability_rematch import SuitabilityRematch
 from services.use_cases.wire_time import rfc3339
 
 EVENT_TYPE = "nbo.response.recorded"
 SOURCE = "kairos"
+MOST_DETAILS = 50
+"""The bound of the published event, ours included."""
 FUTURE_TOLERANCE_MS = 5 * 60_000
 """Clocks of channels run apart by a little; more is a mistake that would hold a cool-down open for too long."""
 
@@ -42,31 +46,38 @@ class ResponseCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponsesTaken:
-    """How many were new, how many had been taken before, and which were refused (index, why)."""
+    """How many were new, how many had been taken before, and which were refused (index, why). `unsuitable` are the
+    acceptances that were taken although their offer no longer suits the customer (index, reason code): the channel
+    must not carry them out."""
 
     accepted: int
     duplicates: int
     rejected: tuple[tuple[int, str], ...]
+    unsuitable: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Matched:
     """A response with the option it answers, at its moment."""
 
+    index: int
     command: ResponseCommand
     option: TrackedOption
     at_ms: int
+    unsuitable: Rejection | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordResponse:
-    """Takes a batch of responses. `channels` of a call limits whose options may be answered (None: all)."""
+    """Takes a batch of responses. `channels` of a call limits whose options may be answered (None: all). With a
+    `rematch` acceptances are judged by what suits the customer now."""
 
     store: DecisionStore
     ledger: ContactLedger
     publisher: EventPublisher
     clock: Clock
     metrics: Metrics
+    rematch: SuitabilityRematch | None = None
 
     async def __call__(
         self, commands: Sequence[ResponseCommand], channels: frozenset[str] | None = None
@@ -76,7 +87,8 @@ class RecordResponse:
         Raises StoreUnavailable and BusUnavailable; sending the same batch again is then safe and complete.
         """
         options = await self.store.tracked([command.tracking_id for command in commands])
-        matched, rejected = self._match(commands, options, channels)
+        found, rejected = self._match(commands, options, channels)
+        matched = await self._rematched(found)
         first = {match.command.response_id: match for match in reversed(matched)}
         unique = [match for match in matched if first[match.command.response_id] is match]
         applied: list[bool] = []
@@ -86,7 +98,22 @@ class RecordResponse:
         for match, new in zip(unique, applied, strict=True):
             if new:
                 self.metrics.count("responses_total", outcome=match.command.outcome)
-        return ResponsesTaken(accepted=sum(applied), duplicates=len(matched) - sum(applied), rejected=tuple(rejected))
+                if match.unsuitable is not None:
+                    self.metrics.count("rejections_total", stage="suitability", rule=match.unsuitable.rule)
+        return ResponsesTaken(
+            accepted=sum(applied),
+            duplicates=len(matched) - sum(applied),
+            rejected=tuple(rejected),
+            unsuitable=tuple((match.index, match.unsuitable.code) for match in matched if match.unsuitable is not None),
+        )
+
+    async def _rematched(self, matched: Sequence[_Matched]) -> list[_Matched]:
+        """With why an acceptance does not suit the customer any more."""
+        if self.rematch is None:
+            return list(matched)
+        answers = [(match.option, match.command.outcome) for match in matched]
+        refusals = await self.rematch(answers, self.clock.now_ms())
+        return [replace(match, unsuitable=refusal) for match, refusal in zip(matched, refusals, strict=True)]
 
     def _match(
         self,
@@ -105,7 +132,8 @@ class RecordResponse:
             if problem is not None:
                 rejected.append((index, problem))
             else:
-                matched.append(_Matched(command, option, now_ms if command.at_ms is None else command.at_ms))
+                at_ms = now_ms if command.at_ms is None else command.at_ms
+                matched.append(_Matched(index, command, option, at_ms))
         return matched, rejected
 
     async def _apply(self, matched: Sequence[_Matched]) -> list[bool]:
@@ -147,6 +175,7 @@ def _contact(match: _Matched) -> ContactResponse:
         group=key32(option.group),
         issue=key32(option.issue),
         channel=key32(option.channel),
+        flags=option.flags,
     )
 
 
@@ -166,7 +195,16 @@ def _event(match: _Matched) -> OutgoingEvent:
         "outcome": command.outcome,
         "time": time,
         "decided_at": rfc3339(option.decided_ms),
-        "detail": command.detail,
+        "detail": _detail(match),
     }
     header = {"id": command.response_id, "source": SOURCE, "subject": option.customer_id, "time": time}
     return OutgoingEvent(topic=RESPONSES, key=option.customer_id, value=encode_trusted(EVENT_TYPE, header, data))
+
+
+def _detail(match: _Matched) -> Mapping[str, Value]:
+    """The channel's own, and the engine's word where the offer no longer suits."""
+    if match.unsuitable is None:
+        return match.command.detail
+    said: dict[str, Value] = {"suitability_changed": True, "suitability_code": match.unsuitable.code}
+    kept = [(name, value) for name, value in match.command.detail.items() if name not in said]
+    return dict(kept[: MOST_DETAILS - len(said)]) | said

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from decision_engine.contact_ledger import ContactRecord, decode_records
+from decision_engine.contact_ledger import LOST_FLAG, ContactRecord, decode_records
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.features.definitions import AttributeType, Value
 from decision_engine.features.snapshot import read_snapshot
@@ -79,7 +79,7 @@ class ViewCustomer:
         live, now_ms = self.live(), self.clock.now_ms()
         snapshot = read_snapshot(live.features, reading.state, now_ms)
         strategy = live.prepared.strategy
-        records = decode_records(reading.ledger)
+        records = [record for record in decode_records(reading.ledger) if not record.flags & LOST_FLAG]
         names = _Names.of(strategy)
         newest = snapshot.newest_event_ms
         contacts = sorted(records, key=_last_moment, reverse=True)

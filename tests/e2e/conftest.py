@@ -162,6 +162,7 @@ async def serve(folder: Path, found: list[str], ready: threading.Event, stop: as
             "KAIROS_STRATEGY_PATH": str(STRATEGY),
             "KAIROS_MODEL_PATH": str(folder / "models"),
             "KAIROS_ARCHIVE_PATH": str(folder / "archive"),
+            "KAIROS_STRATEGY_ARCHIVE": str(folder / "strategies"),
             "KAIROS_PORT": str(free_port()),
         }
         settings = read_settings(environment)

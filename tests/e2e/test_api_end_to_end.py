@@ -23,13 +23,15 @@ from event_schemas.topics import ALL_TOPICS, DECISIONS, PROFILE_UPDATES, RESPONS
 from services.adapters.embedded_servers import embedded_broker, embedded_valkey
 from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.kafka_topics import ensure_topics
+from services.adapters.parquet_archive import ParquetArchive
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
 from services.api.app import create_app
 from services.api.server import bind, serve
 from services.bootstrap import load_strategy, open_api
-from services.commands import explain
+from services.commands import explain, replay_check
+from services.ports import Delivery
 from services.settings import Settings, read_settings
 
 pytestmark = pytest.mark.servers
@@ -153,6 +155,7 @@ def environment(folder: Path, strategy: Path, valkey: int, broker: int) -> Setti
             "KAIROS_STRATEGY_PATH": str(strategy),
             "KAIROS_MODEL_PATH": str(folder / "models"),
             "KAIROS_ARCHIVE_PATH": str(folder / "archive"),
+            "KAIROS_STRATEGY_ARCHIVE": str(folder / "strategies"),
         }
     )
 
@@ -293,6 +296,7 @@ async def test_a_decision_is_explained_and_replayed_from_the_command_line(
     monkeypatch.setenv("KAIROS_STRATEGY_PATH", str(settings.strategy_path))
     monkeypatch.setenv("KAIROS_MODEL_PATH", str(settings.model_path))
     monkeypatch.setenv("KAIROS_ARCHIVE_PATH", str(settings.archive_path))
+    monkeypatch.setenv("KAIROS_STRATEGY_ARCHIVE", str(settings.strategy_archive))
     args = SimpleNamespace(decision_id=f"{answer['decision_id']}.0", replay=True, json=False, locale="en")
     assert await asyncio.to_thread(explain.run, args) == 0
     shown = capsys.readouterr()
@@ -302,6 +306,54 @@ async def test_a_decision_is_explained_and_replayed_from_the_command_line(
     args.json, args.replay = True, False
     assert await asyncio.to_thread(explain.run, args) == 0
     assert orjson.loads(capsys.readouterr().out)["decision_id"] == answer["decision_id"]
+
+
+async def archived_decisions(settings: Settings, wanted: int) -> None:
+    """Puts the decisions on the bus into the archive, as the archiver would."""
+    found: dict[tuple[str, int], list[Delivery]] = {}
+    async with KafkaEventStream(settings.kafka_bootstrap_servers, [DECISIONS], None) as stream, asyncio.timeout(20):
+        while sum(map(len, found.values())) < wanted:
+            for delivery in await stream.poll(500, 0.2):
+                found.setdefault((delivery.topic, delivery.partition), []).append(delivery)
+    with ParquetArchive(settings.archive_path) as archive:
+        for deliveries in found.values():
+            archive.append(deliveries)
+
+
+async def test_decisions_before_and_after_a_change_of_strategy_replay_from_the_archive(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = deployment.settings
+    first = await ask(deployment.client, "before", placements=[{"id": "home_banner", "count": 2}])
+    for number in range(20):
+        await ask(deployment.client, f"before{number}", customer_id=f"retail:{number % 3}")
+    text = settings.strategy_path.read_text("utf-8")
+    settings.strategy_path.write_text(text.replace("value: 10000", "value: 90000"), "utf-8")
+    await seed(settings, {"retail:1": 40, "retail:7": 30})
+    async with (
+        served(settings) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as after,
+    ):
+        second = await ask(after, "after", customer_id="retail:7", placements=[{"id": "home_banner", "count": 2}])
+        assert second["strategy_version"] != first["strategy_version"]
+        assert offered(second)[0] == "blue_card"
+        for number in range(20):
+            await ask(after, f"after{number}", customer_id=f"retail:{number % 8}")
+        why = (await after.get(f"/v1/decisions/{first['decision_id']}")).json()
+        assert {c["offer"]: c["outcome"] for c in why["candidates"]} == {"gold_card": "offered", "blue_card": "offered"}
+        assert {c["offer"]: c["value"] for c in why["candidates"]}["blue_card"] == 10_000, "the value of that time"
+    await archived_decisions(settings, 42)
+    for name, value in {
+        "REDIS_URL": settings.redis_url, "STRATEGY_PATH": settings.strategy_path, "MODEL_PATH": settings.model_path,
+        "ARCHIVE_PATH": settings.archive_path, "STRATEGY_ARCHIVE": settings.strategy_archive,
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"KAIROS_{name}", str(value))
+    assert await asyncio.to_thread(replay_check.run, SimpleNamespace(archive=None, day=None)) == 0
+    shown = capsys.readouterr().out.split()
+    assert shown[:6] == ["decisions", "42", "identical", "42", "differing", "0"]
+    args = SimpleNamespace(decision_id=first["decision_id"], replay=True, json=False, locale="zh-CN")
+    assert await asyncio.to_thread(explain.run, args) == 0
+    assert "第 1 位" in capsys.readouterr().out
 
 
 async def test_metrics_tell_what_was_decided(deployment: Deployment) -> None:

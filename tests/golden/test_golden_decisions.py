@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ from decision_engine.decision import Candidate, Decision, DecisionRequest, Place
 from decision_engine.engine import decide, prepare, settle
 from decision_engine.identifiers import key32
 from decision_engine.outcomes import ContactStatus, Fate
-from decision_engine.propensity import Column, ColumnSource, FeatureSchema, Matrix
+from decision_engine.propensity import Column, ColumnSource, FeatureSchema, Matrix, Scorers
 from decision_engine.replay import snapshot_of
 from decision_engine.strategy import Experiment, Exploration, Strategy
+from decision_engine.volume_view import VolumeStanding
 from services.adapters.file_strategy_source import load_strategy_file
 
 FOLDER = Path(__file__).parent / "decisions"
@@ -53,6 +55,8 @@ def test_there_are_enough_golden_decisions() -> None:
 
 def decide_case(strategy: Strategy, case: Mapping[str, Any]) -> Decision:
     """Decides, settles, and makes sure the decision can be made again from its own record."""
+    if "strategy" in case:
+        strategy = with_sections(case["strategy"])
     if "exploration" in case:
         strategy = replace(strategy, exploration=Exploration(**case["exploration"]))
     if "experiment" in case:
@@ -60,13 +64,29 @@ def decide_case(strategy: Strategy, case: Mapping[str, Any]) -> Decision:
     prepared = prepare(strategy)
     request = read_request(case.get("request", {}))
     records = [read_contact(strategy, contact, request.now_ms) for contact in case.get("contacts", [])]
-    scorers = {} if case.get("model") is None else {"cross_sell": TableScorer.of(case["model"])}
-    draft = decide(prepared, request, read_customer(case.get("customer", {})), records, scorers)
+    scorers = read_scorers(case.get("model"))
+    volumes = {name: VolumeStanding(**given) for name, given in case.get("volumes", {}).items()}
+    draft = decide(prepared, request, read_customer(case.get("customer", {})), records, scorers, volumes)
     taken = case.get("taken", [0] * len(draft.reservation.positions))
     decision = settle(prepared, draft, taken)
-    again = decide(prepared, request, snapshot_of(decision), records, scorers)
+    again = decide(prepared, request, snapshot_of(decision), records, scorers, decision.volumes)
     assert settle(prepared, again, decision.taken) == decision
     return decision
+
+
+def with_sections(sections: Mapping[str, Any]) -> Strategy:
+    """The golden bank with more sections, as if they stood in a further file of its strategy."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "bank.yaml").write_text((FOLDER / "strategy.yaml").read_text())
+        Path(folder, "more.yaml").write_text(yaml.safe_dump(sections, allow_unicode=True))
+        return load_strategy_file(Path(folder))
+
+
+def read_scorers(given: Mapping[str, float] | str | None) -> Scorers:
+    """Probabilities by offer, `fails` for a model that does, or none."""
+    if given is None:
+        return {}
+    return {"cross_sell": FailingScorer() if isinstance(given, str) else TableScorer.of(given)}
 
 
 def epoch_ms(text: str) -> int:
@@ -103,7 +123,7 @@ def read_customer(given: Mapping[str, Any]) -> CustomerSnapshot:
 def read_contact(strategy: Strategy, given: Mapping[str, Any], now_ms: int) -> ContactRecord:
     offer = strategy.offer(given["offer"])
     assert offer is not None
-    moment = float(now_ms - int(given.get("days_ago", 0) * DAY_MS))
+    moment = float(epoch_ms(given["at"]) if "at" in given else now_ms - int(given.get("days_ago", 0) * DAY_MS))
     status = ContactStatus.IMPRESSION
     for outcome in given.get("outcomes", ()):
         status |= ContactStatus[outcome.upper()]
@@ -130,6 +150,16 @@ class TableScorer:
         return np.array([self.table[int(code)] for code in matrix[:, 0]])
 
 
+class FailingScorer:
+    """A model that raises."""
+
+    version = "golden-2"
+    schema = FeatureSchema((Column(name="offer", source=ColumnSource.OFFER, categories=("gold_card",)),))
+
+    def score(self, matrix: Matrix) -> Any:
+        raise MemoryError
+
+
 def rendered(decision: Decision) -> dict[str, Any]:
     """The decision as people read it."""
     facts = {
@@ -139,6 +169,8 @@ def rendered(decision: Decision) -> dict[str, Any]:
         "models": dict(decision.models),
         "attributes": sorted(decision.attributes),
     }
+    if decision.experiments:
+        facts["experiments"] = dict(decision.experiments)
     answers = {
         answer.id: answer.fallback_cause
         or [

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from decision_engine.contact_ledger import (
+    LOST_FLAG,
     MANDATORY_FLAG,
+    OUTBOUND_FLAG,
     Alternative,
     ContactClock,
     ContactRecord,
     ContactRule,
+    Direction,
     ReservationRequest,
     Scope,
     decode_records,
@@ -153,16 +157,77 @@ async def test_a_contact_the_ledger_has_lost_is_made_anew_by_its_response(ledger
     assert (record.status, record.contact_ms, record.outcome_ms) == (9, NOW + 5, NOW + 5)
 
 
-async def test_the_ledger_keeps_the_newest_256_and_forgets_after_the_retention(ledger: RedisContactLedger) -> None:
-    for i in range(300):
+async def test_a_full_ledger_keeps_256_marks_what_it_dropped_and_forgets_after_the_retention(
+    ledger: RedisContactLedger,
+) -> None:
+    for i in range(1, 301):
         await ledger.reserve(CUSTOMER, one(alternative(i), now=NOW + i))
-    records = await held(ledger)
-    assert [int.from_bytes(r.tracking, "little") for r in records] == list(range(44, 300))
+    mark, *records = await held(ledger)
+    assert (mark.flags, mark.status, mark.contact_ms) == (LOST_FLAG, ContactStatus.RESERVED, NOW + 45)
+    assert [int.from_bytes(r.tracking, "little") for r in records] == list(range(46, 301))
     await ledger.respond(CUSTOMER, [response(299, Outcome.IMPRESSION, NOW + 400)])
-    await ledger.reserve(CUSTOMER, one(alternative(1000), now=NOW + 400 * DAY))
-    assert [int.from_bytes(r.tracking, "little") for r in await held(ledger)] == [299, 1000]
+    await ledger.reserve(CUSTOMER, one(alternative(1000), now=NOW + 400 * DAY + 100))
+    assert [int.from_bytes(r.tracking, "little") for r in await held(ledger)] == [299, 1000]  # the mark has aged too
     await ledger.reserve(CUSTOMER, one(alternative(1001), now=NOW + 401 * DAY))
     assert [int.from_bytes(r.tracking, "little") for r in await held(ledger)] == [1001]
+
+
+async def test_a_cap_whose_window_reaches_dropped_contacts_refuses_and_a_shorter_one_still_counts(
+    ledger: RedisContactLedger,
+) -> None:
+    gold = cap(200, Scope.OFFER, key32("gold_card"), since=NOW)
+    for i in range(1, 200):
+        assert await ledger.reserve(CUSTOMER, one(alternative(i, gold), now=NOW + i)) == [0]
+    for i in range(200, 500):
+        await ledger.reserve(CUSTOMER, one(alternative(i, offer="travel_card"), now=NOW + i))
+    counted = [record for record in await held(ledger) if record.offer == key32("gold_card")]
+    assert len(counted) == 0
+    assert await ledger.reserve(CUSTOMER, one(alternative(501, gold), now=NOW + 501)) == [None]
+    shorter = cap(200, Scope.OFFER, key32("gold_card"), since=NOW + 300)
+    assert await ledger.reserve(CUSTOMER, one(alternative(502, shorter), now=NOW + 502)) == [0]
+
+
+async def test_a_refusal_outlives_any_number_of_contacts_nobody_answered(ledger: RedisContactLedger) -> None:
+    await ledger.reserve(CUSTOMER, one(alternative(1)))
+    await ledger.respond(CUSTOMER, [response(1, Outcome.REJECT)])
+    for i in range(2, 700):
+        await ledger.reserve(CUSTOMER, one(alternative(i, offer="travel_card"), now=NOW + i))
+    suppression = ContactRule(
+        "lately", Scope.OFFER, key32("gold_card"), ContactStatus.REJECT, ContactClock.OUTCOME, NOW, 1, "REJECTED"
+    )
+    assert await ledger.reserve(CUSTOMER, one(alternative(701, suppression), now=NOW + 701)) == [None]
+    other = suppression._replace(key=key32("travel_card"))
+    assert await ledger.reserve(CUSTOMER, one(alternative(702, other, offer="travel_card"), now=NOW + 702)) == [0]
+
+
+async def test_an_outbound_cap_counts_what_the_bank_sent_and_not_what_the_customer_looked_up(
+    ledger: RedisContactLedger,
+) -> None:
+    outbound = cap(1)._replace(direction=Direction.OUTBOUND)
+    sent = alternative(2, outbound)._replace(outbound=True)
+    await ledger.reserve(CUSTOMER, one(alternative(1)))
+    assert await ledger.reserve(CUSTOMER, one(sent)) == [0]
+    assert [r.flags for r in await held(ledger)] == [0, OUTBOUND_FLAG]
+    again = alternative(3, outbound)._replace(outbound=True)
+    assert await ledger.reserve(CUSTOMER, one(again)) == [None]
+
+
+async def test_what_was_shown_without_a_response_counts_until_it_has_one(ledger: RedisContactLedger) -> None:
+    ignored = ContactRule(
+        "ignored", Scope.OFFER, key32("gold_card"), ContactStatus.IMPRESSION, ContactClock.CONTACT, NOW - DAY, 2, "X",
+        without=ContactStatus.ANY_RESPONSE & ~ContactStatus.IMPRESSION,
+    )  # fmt: skip
+    for i in (1, 2):
+        await ledger.reserve(CUSTOMER, one(alternative(i)))
+        await ledger.respond(CUSTOMER, [response(i, Outcome.IMPRESSION)])
+    assert await ledger.reserve(CUSTOMER, one(alternative(3, ignored))) == [None]
+    await ledger.respond(CUSTOMER, [response(2, Outcome.CLICK)])
+    assert await ledger.reserve(CUSTOMER, one(alternative(3, ignored))) == [0]
+
+
+async def test_a_contact_made_anew_by_its_response_keeps_its_direction(ledger: RedisContactLedger) -> None:
+    await ledger.respond(CUSTOMER, [replace(response(9, Outcome.ACCEPT), flags=OUTBOUND_FLAG)])
+    assert [r.flags for r in await held(ledger)] == [OUTBOUND_FLAG]
 
 
 async def test_an_erased_person_is_forgotten_up_to_the_erasure_and_no_further(ledger: RedisContactLedger) -> None:

@@ -52,6 +52,19 @@ conditions = st.sampled_from(CONDITIONS)
 quick = settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+EXPLORATIONS = (
+    *(Exploration(kind="epsilon_greedy", epsilon=epsilon) for epsilon in (0.0, 0.5, 1.0)),
+    Exploration(kind="epsilon_greedy", epsilon=1.0, max_regret=30.0, share=0.5),
+    Exploration(kind="inverse_gap", gamma=2.0),
+    Exploration(kind="thompson", prior_strength=2.0, rounds=20),
+)
+SHARES: tuple[dict[str, float], ...] = (
+    {},
+    {"holdout": 0.3, "random_eligible": 0.3},
+    {"propensity_only": 0.3, "no_levers": 0.3, "prior": 0.3},
+)
+
+
 def rules(layer: str) -> st.SearchStrategy[tuple[Rule, ...]]:
     return st.lists(conditions, max_size=2).map(
         lambda texts: tuple(Rule(id=f"{layer}{n}", when=t, code="NO", text={}) for n, t in enumerate(texts))
@@ -139,8 +152,8 @@ def strategies(draw: st.DrawFn) -> Strategy:
         suitability=SuitabilityGate(level_attribute="risk_level", assessed_attribute="assessed", valid_days=365),
         contact_limits=draw(limits()),
         reservation_seconds=600,
-        exploration=Exploration(kind="epsilon_greedy", epsilon=draw(st.sampled_from([0.0, 0.5, 1.0]))),
-        experiment=Experiment(salt="s", shares=draw(st.sampled_from([{}, {"holdout": 0.3, "random_eligible": 0.3}]))),
+        exploration=draw(st.sampled_from(EXPLORATIONS)),
+        experiment=Experiment(salt="s", shares=draw(st.sampled_from(SHARES))),
         models=("m1", "m2"), required_models=frozenset({"m2"}), texts={},
     )  # fmt: skip
 
@@ -416,3 +429,27 @@ BARE = Strategy(
     consents={}, suitability=None, contact_limits=(), reservation_seconds=600, exploration=Exploration(),
     experiment=Experiment(salt="s", shares={}), models=(), required_models=frozenset(), texts={},
 )  # fmt: skip
+
+
+@quick
+@given(strategies(), requests(), customers(), customers())
+def test_the_neutral_ranking_of_what_both_may_have_is_the_same_for_any_two_customers(
+    strategy: Strategy, request: DecisionRequest, one: CustomerSnapshot, other: CustomerSnapshot
+) -> None:
+    """However they differ in profile, behaviour and holdings: gates may keep an offer from one of them, nothing moves
+    it. Nor does the record hold, or a model see, anything that no gate asks for."""
+    consents = {"marketing": True, "profiling": True, "personalisation": False}
+    decisions = [run(strategy, request, replace(person, known=True, consents=consents)) for person in (one, other)]
+    scored = [
+        {(c.placement, c.treatment): c for c in decision.candidates if c.priority is not None} for decision in decisions
+    ]
+    both = scored[0].keys() & scored[1].keys()
+    for key in both:
+        first, second = scored[0][key], scored[1][key]
+        factors = [(c.propensity, c.context_weight, c.value, c.lever, c.priority) for c in (first, second)]
+        assert factors[0] == factors[1]
+        assert first.propensity == next(o.base_rate for o in strategy.offers if o.name == first.offer)
+    for decision in decisions:
+        assert set(decision.attributes) <= set(prepare(strategy).gate_attributes)
+        assert set(decision.models.values()) <= {"prior"}
+        assert all(option.reasons == () for answer in decision.placements for option in answer.options)

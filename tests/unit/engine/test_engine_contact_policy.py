@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -9,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_engine.calendar_windows import window_start_ms
-from decision_engine.contact_ledger import ContactClock, Scope, first_refusal
+from decision_engine.contact_ledger import LOST_FLAG, OUTBOUND_FLAG, ContactClock, Direction, Scope, first_refusal
 from decision_engine.contact_policy import ContactMoment, plan_contacts, screen_contacts
 from decision_engine.identifiers import key32
+from decision_engine.ledger_steps import bounded
 from decision_engine.outcomes import ContactStatus, Stage
 from decision_engine.rejections import PASSED
-from decision_engine.strategy import ContactWindow
+from decision_engine.strategy import AppliesTo, ContactWindow, RelatedContacts
 
 
 def test_limit_lets_one_fewer_pass_than_it_names(bank: SimpleNamespace) -> None:
@@ -125,50 +127,87 @@ def test_rolling_window_is_plain_seconds() -> None:
 
 
 OFFERS = ("a", "b", "c")
-WINDOWS = (ContactWindow(rolling_seconds=3600), ContactWindow(calendar="day"), ContactWindow(calendar="month"))
+WINDOWS = (
+    ContactWindow(rolling_seconds=3600),
+    ContactWindow(rolling_seconds=86_400, open_start=True),
+    ContactWindow(calendar="day"),
+    ContactWindow(calendar="month"),
+)
+ANSWERS = int(ContactStatus.ANY_RESPONSE & ~ContactStatus.IMPRESSION)
 
 
-@settings(max_examples=60, deadline=None)
+def any_limits(bank: SimpleNamespace) -> st.SearchStrategy[list[Any]]:
+    one = st.builds(
+        bank.limit,
+        st.sampled_from(["l1", "l2", "l3"]),
+        scope=st.sampled_from(list(Scope)),
+        of=st.sampled_from([None, "a", "cards", "acquire", "mobile"]),
+        statuses=st.sampled_from([1, 2, 4, 16, 127, 126]),
+        without=st.sampled_from([0, ANSWERS]),
+        direction=st.sampled_from(list(Direction)),
+        related=st.sampled_from(
+            [None, RelatedContacts(scope=Scope.OFFER, name="b"), RelatedContacts(scope=Scope.GROUP, name="loans")]
+        ),
+        applies_to=st.sampled_from(list(AppliesTo)),
+        clock=st.sampled_from(list(ContactClock)),
+        window=st.sampled_from(WINDOWS),
+        limit=st.integers(1, 3),
+    )
+    return st.lists(one, max_size=3)
+
+
+def any_records(bank: SimpleNamespace) -> st.SearchStrategy[list[Any]]:
+    moments = st.integers(-1, 40 * 24 * 60).map(lambda minutes: float(bank.NOW - minutes * 60_000))
+    one = st.builds(
+        bank.contact,
+        st.sampled_from((*OFFERS, "gone")),
+        group=st.sampled_from([key32("cards"), key32("loans")]),
+        channel=st.sampled_from([key32("mobile"), key32("sms")]),
+        status=st.sampled_from([1, 2, 3, 6, 16, 18, 127]),
+        flags=st.sampled_from([0, 0, OUTBOUND_FLAG, LOST_FLAG]),
+        contact_ms=moments,
+        outcome_ms=moments,
+        expires_ms=moments,
+    )
+    return st.lists(one, max_size=12)
+
+
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_counting_once_refuses_exactly_what_the_ledgers_own_rules_refuse(
     bank: SimpleNamespace, data: st.DataObject
 ) -> None:
-    limits = data.draw(
-        st.lists(
-            st.builds(
-                bank.limit,
-                st.sampled_from(["l1", "l2", "l3"]),
-                scope=st.sampled_from(list(Scope)),
-                of=st.sampled_from([None, "a", "cards", "acquire", "mobile"]),
-                statuses=st.sampled_from([1, 4, 16, 127, 126]),
-                clock=st.sampled_from(list(ContactClock)),
-                window=st.sampled_from(WINDOWS),
-                limit=st.integers(1, 3),
-            ),
-            max_size=3,
-        )
+    limits, records = data.draw(any_limits(bank)), data.draw(any_records(bank))
+    outbound = data.draw(st.sampled_from([(), ("mobile",)]))
+    offers = (
+        bank.offer("a"),
+        bank.offer("b", group="loans", purpose="service"),
+        bank.offer("c", mandatory=True),
     )
-    moments = st.integers(-1, 40 * 24 * 60).map(lambda minutes: float(bank.NOW - minutes * 60_000))
-    records = data.draw(
-        st.lists(
-            st.builds(
-                bank.contact,
-                st.sampled_from((*OFFERS, "gone")),
-                group=st.sampled_from([key32("cards"), key32("loans")]),
-                channel=st.sampled_from([key32("mobile"), key32("sms")]),
-                status=st.sampled_from([1, 2, 3, 6, 16, 18, 127]),
-                contact_ms=moments,
-                outcome_ms=moments,
-                expires_ms=moments,
-            ),
-            max_size=12,
-        )
-    )
-    offers = (bank.offer("a"), bank.offer("b", group="loans"), bank.offer("c", mandatory=True))
-    plan, rejections = plan_contacts(offers, limits, ZoneInfo("Asia/Shanghai"), 7)
+    plan, rejections = plan_contacts(offers, limits, ZoneInfo("Asia/Shanghai"), 7, outbound)
     moment = ContactMoment(plan, key32("mobile"), bank.NOW)
     falls = screen_contacts(moment, records)
     for offer in range(len(offers)):
         refusal = first_refusal(moment.rules_for(offer), records, bank.NOW)
         number = int(falls[offer])
         assert (refusal.id if refusal else None) == (None if number == PASSED else rejections[number - 7].rule)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_full_ledger_never_lets_through_what_the_whole_one_refuses(
+    bank: SimpleNamespace, data: st.DataObject
+) -> None:
+    """Whatever is dropped, in however many steps, every rule that refused refuses still."""
+    records, limits = data.draw(any_records(bank)), data.draw(any_limits(bank))
+    bound = data.draw(st.integers(1, 6))
+    kept: tuple[Any, ...] = ()
+    for record in records:  # as a ledger fills
+        kept = bounded((*kept, record), bound)
+    assert len(kept) <= bound
+    plan, _ = plan_contacts((bank.offer("a"), bank.offer("b", group="loans")), limits, ZoneInfo("UTC"), 0)
+    moment = ContactMoment(plan, key32("mobile"), bank.NOW)
+    for offer in (0, 1):
+        for rule in moment.rules_for(offer):
+            if first_refusal([rule], records, bank.NOW) is not None:
+                assert first_refusal([rule], kept, bank.NOW) is not None

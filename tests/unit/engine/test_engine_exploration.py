@@ -6,9 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from decision_engine.draws import draw_below, draw_fraction
-from decision_engine.errors import StrategyInvalid
-from decision_engine.experiment import Arm, assign_arm
-from decision_engine.identifiers import CustomerId
 from decision_engine.outcomes import Fate, Stage
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.strategy import Experiment, Exploration
@@ -172,30 +169,6 @@ def test_holdout_gets_service_messages_but_no_marketing(bank: SimpleNamespace) -
 def test_holdout_with_nothing_else_says_so(bank: SimpleNamespace) -> None:
     strategy = bank.strategy(bank.offer("card"), experiment=Experiment(salt="s", shares={"holdout": 1.0}))
     assert bank.answer(strategy).placements[0].fallback_cause == "HOLDOUT"
-
-
-def test_shares_of_the_arms_are_kept_and_sticky() -> None:
-    shares = {Arm.HOLDOUT: 0.05, Arm.RANDOM_ELIGIBLE: 0.1}
-    customers = [CustomerId(f"retail:{number}") for number in range(20_000)]
-    arms = Counter(assign_arm("2026-11", shares, customer) for customer in customers)
-    expected = {Arm.HOLDOUT: 0.05, Arm.RANDOM_ELIGIBLE: 0.1, Arm.FULL: 0.85}
-    assert chi_squared(Counter({arm.value: n for arm, n in arms.items()}), {**expected}, 20_000) < 13.8
-    assert [assign_arm("2026-11", shares, c) for c in customers[:99]] == [
-        assign_arm("2026-11", shares, c) for c in customers[:99]
-    ]
-
-
-def test_another_salt_deals_the_customers_anew() -> None:
-    shares = {Arm.HOLDOUT: 0.5}
-    customers = [CustomerId(f"retail:{number}") for number in range(4000)]
-    same = sum(assign_arm("a", shares, customer) == assign_arm("b", shares, customer) for customer in customers)
-    assert 1800 < same < 2200
-
-
-@pytest.mark.parametrize("shares", [{"control": 0.1}, {"holdout": 1.1}, {"holdout": 0.6, "random_eligible": 0.6}])
-def test_impossible_experiments_are_refused_with_the_strategy(bank: SimpleNamespace, shares: dict[str, float]) -> None:
-    with pytest.raises(StrategyInvalid, match=r"experiment\.shares"):
-        prepare(bank.strategy(experiment=Experiment(salt="s", shares=shares)))
 
 
 def test_draws_are_reproducible_and_cover_their_range() -> None:

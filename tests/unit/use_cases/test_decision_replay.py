@@ -7,8 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.use_cases.decision_record import RecordUnreadable, ReplayImpossible, replay_decision
-from services.use_cases.explain_decision import DecisionUnknown, ExplainDecision, Replay
+from services.use_cases.decision_record import RecordUnreadable
+from services.use_cases.decision_replay import Replay, ReplayImpossible, replay_decision
+from services.use_cases.explain_decision import DecidingStrategies, DecisionUnknown, ExplainDecision
 
 
 class Doubling:
@@ -66,7 +67,7 @@ async def test_every_record_replays_byte_for_byte(
         await make(command(*places, context=context, allow_duplicates=duplicates, request_id=None))
         bank.clock.moment += 60_000
     for event in bank.bus.events:
-        assert replay_decision(event.value, bank.live.prepared, scorers) == event.value
+        assert replay_decision(event.value, bank.live.prepared, bank.live.wording, scorers) == event.value
 
 
 async def test_a_tampered_record_is_found_out(bank: Any, make_decision: Any, command: Any) -> None:
@@ -74,7 +75,7 @@ async def test_a_tampered_record_is_found_out(bank: Any, make_decision: Any, com
     record = bank.bus.events[0].value
     tampered = record.replace(b'"age":40', b'"age":17')
     assert tampered != record
-    replay = Replay(record=tampered, recomputed=replay_decision(tampered, bank.live.prepared, {}))
+    replay = Replay(record=tampered, recomputed=replay_decision(tampered, bank.live.prepared, bank.live.wording, {}))
     assert not replay.identical
     assert replay.first_difference is not None
 
@@ -86,9 +87,9 @@ async def test_a_record_of_another_strategy_or_model_cannot_be_replayed(
     await make_decision(command())
     record = bank.bus.events[0].value
     with pytest.raises(ReplayImpossible, match="cross_sell"):
-        replay_decision(record, bank.live.prepared, {"cross_sell": Doubling("m2")})
+        replay_decision(record, bank.live.prepared, bank.live.wording, {"cross_sell": Doubling("m2")})
     with pytest.raises(ReplayImpossible, match="strategy-1"):
-        replay_decision(record, small_bank.live(version="strategy-2").prepared, {})
+        replay_decision(record, small_bank.live(version="strategy-2").prepared, bank.live.wording, {})
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ async def test_a_record_of_another_strategy_or_model_cannot_be_replayed(
 )
 def test_junk_is_no_record(bank: Any, junk: bytes) -> None:
     with pytest.raises((RecordUnreadable, ReplayImpossible)):
-        replay_decision(junk, bank.live.prepared, {})
+        replay_decision(junk, bank.live.prepared, bank.live.wording, {})
 
 
 class Archive:
@@ -112,9 +113,38 @@ class Archive:
 async def test_a_record_is_found_in_the_store_then_in_the_archive(bank: Any, make_decision: Any, command: Any) -> None:
     decision_id = orjson.loads(await make_decision(command()))["decision_id"]
     record = bank.store.records[decision_id]
-    explain = ExplainDecision(store=bank.store, archive=Archive(decision_id, record))
-    assert (await explain.replay(decision_id, bank.live.prepared, lambda _: {})).identical
+    strategies = DecidingStrategies(at_hand=lambda: bank.live.prepared)
+    explain = ExplainDecision(store=bank.store, strategies=strategies, archive=Archive(decision_id, record))
+    assert (await explain.replay(decision_id, lambda _: {})).identical
     bank.store.records.clear()
-    assert await explain(decision_id) == record
+    assert await explain.record(decision_id) == record
     with pytest.raises(DecisionUnknown):
         await explain("unknown")
+
+
+def test_every_field_of_a_question_is_in_its_record(bank: Any) -> None:
+    """A field that deciding may read and the record does not keep would be missing from every replay."""
+    from dataclasses import MISSING, fields
+
+    from decision_engine.customer import UNKNOWN_CUSTOMER
+    from decision_engine.decision import DecisionRequest, PlacementRequest
+    from decision_engine.engine import decide, settle
+    from services.use_cases.decision_record import DecisionInputs, encode_record, record_data
+    from services.use_cases.decision_replay import _request
+
+    request = DecisionRequest(
+        decision_id="01J", customer_id="retail:9", channel="mobile", now_ms=1_795_254_600_123,
+        placements=(PlacementRequest(id="home_banner", count=2), PlacementRequest(id="agent_panel", count=1)),
+        context={"page": "cards", "basket": 7}, locale="en", allow_duplicates=True,
+        degraded_causes=("ledger_unavailable",),
+    )  # fmt: skip
+    for field in fields(DecisionRequest):
+        made = field.default_factory() if field.default_factory is not MISSING else field.default
+        assert getattr(request, field.name) != made, f"{field.name} is not tried"
+    prepared = bank.live.prepared
+    draft = decide(prepared, request, UNKNOWN_CUSTOMER, (), {})
+    decision = settle(prepared, draft, [0 for _ in draft.reservation.positions])
+    inputs = DecisionInputs(
+        client="app", request_id=None, request=request, ledger=None, feature_layout="0" * 16, took_ms=1.0
+    )
+    assert _request(record_data(encode_record(decision, inputs, bank.live.wording))) == request

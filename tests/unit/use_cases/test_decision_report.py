@@ -6,28 +6,30 @@ import pytest
 
 from services.commands.decision_report import decision_report
 from services.commands.explain import _show_replay
-from services.use_cases.decision_record import record_data
-from services.use_cases.explain_decision import Replay
+from services.commands.report_words import ReportWords
+from services.use_cases.decision_record import expanded_record
+from services.use_cases.decision_replay import Replay
 
 
 async def test_the_report_says_who_won_and_why_the_others_lost(bank: Any, make_decision: Any, command: Any) -> None:
     await make_decision(command("home_banner:1", "card_page_tile:2"))
     texts = bank.live.prepared.strategy.texts | {"TOO_YOUNG": {"en": "Not yet", "zh-CN": "未到年龄"}}
-    data = record_data(bank.bus.events[0].value)
-    lines = list(decision_report(data, texts, "zh-CN"))
+    data = expanded_record(bank.bus.events[0].value, bank.live.prepared)
+    lines = list(decision_report(data, ReportWords(locale="zh-CN", texts=texts)))
     banner = lines[next(n for n, line in enumerate(lines) if line.startswith("home_banner")) :]
-    assert "rank 1" in banner[1]
+    assert "第 1 位" in banner[1]
     assert "gold_card.mobile.main" in banner[1]
     assert "P 0.1000 x C 0.0 % x V 20000 x L 0.0 % = 2000.00" in banner[1]
     lost = next(line for line in banner if "no_pension" in line)
-    assert lost.endswith("eligibility: senior [TOO_YOUNG] 未到年龄")
+    assert lost.endswith("准入: senior [TOO_YOUNG] 未到年龄")
     assert "  card_spend_sum_30d = 150000" in lines
 
 
 async def test_a_degraded_fallback_is_said_to_be_one(bank: Any, make_decision: Any, command: Any) -> None:
     bank.store.fail.add("read")
     await make_decision(command())
-    text = "\n".join(decision_report(record_data(bank.bus.events[0].value), {}, "en"))
+    data = expanded_record(bank.bus.events[0].value, bank.live.prepared)
+    text = "\n".join(decision_report(data, ReportWords()))
     assert "DEGRADED: state_unavailable, ledger_unavailable" in text
     assert "fallback generic.mobile.home_banner because DEGRADED" in text
 

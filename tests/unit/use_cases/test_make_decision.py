@@ -8,8 +8,14 @@ import orjson
 import pytest
 
 from event_schemas.codec import decode
+from services.use_cases.decision_record import expanded_record
 from services.use_cases.idempotent_answers import kept_answer
 from services.use_cases.make_decision import DecisionInFlight, IdempotencyConflict
+
+
+def candidates(bank: Any) -> Any:
+    """Those of the first published decision, as explained."""
+    return expanded_record(bank.bus.events[0].value, bank.live.prepared)["candidates"]
 
 
 def offers(answer: bytes) -> list[str]:
@@ -47,7 +53,7 @@ async def test_the_published_record_is_a_valid_event(bank: Any, make_decision: A
     assert event.type == "nbo.decision.made"
     assert event.data.taken == (0, 0)
     assert event.data.context == {"page": "cards"}
-    outcomes = {(c.placement, c.offer): c.outcome for c in event.data.candidates}
+    outcomes = {(c["placement"], c["offer"]): c["outcome"] for c in candidates(bank)}
     assert outcomes["home_banner", "gold_card"] == "offered"
     assert outcomes["home_banner", "no_pension"] == "rejected"
 
@@ -72,12 +78,14 @@ async def test_without_state_and_ledger_the_answer_is_a_fallback_within_the_budg
     assert {"state_unavailable", "ledger_unavailable"} <= set(answer["degraded_causes"])
 
 
-@pytest.mark.parametrize("how", ["fail", "hang"])
-async def test_what_cannot_be_reserved_is_not_offered(bank: Any, make_decision: Any, command: Any, how: str) -> None:
+@pytest.mark.parametrize(("how", "why"), [("fail", []), ("hang", ["ledger_slow"])])
+async def test_what_cannot_be_reserved_is_not_offered(
+    bank: Any, make_decision: Any, command: Any, how: str, why: list[str]
+) -> None:
     getattr(bank.store, how).add("reserve")
     answer = orjson.loads(await make_decision(command(timeout_ms=60)))
     assert offers(orjson.dumps(answer)) == []
-    assert answer["degraded_causes"] == ["ledger_unavailable"]
+    assert answer["degraded_causes"] == ["ledger_unavailable", *why]
     assert answer["feature_age_ms"] == 420, "the state was read"
 
 
@@ -211,7 +219,7 @@ async def test_a_state_that_cannot_be_read_is_no_state(
 ) -> None:
     bank.store.states["retail:1"] = poison
     answer = orjson.loads(await make_decision(command()))
-    assert answer["degraded_causes"] == ["state_unavailable"]
+    assert answer["degraded_causes"] == ["state_unavailable", "state_unreadable"]
     assert "gold_card" not in offers(orjson.dumps(answer))
 
 

@@ -1,0 +1,289 @@
+"""Every candidate's fate in a few kilobytes: columns over the candidates in the order the strategy gives them.
+
+The strategy that decided names the candidates, so they need no names here. Gates judge offers, so one small number an
+offer says which of the decision's distinct outcomes befell all its candidates; only those of offers that passed have
+numbers of their own, by placement. A rejection by a rule of an offer's own is told by its stage and its place among
+the offer's rules of that stage, so that a thousand offers with rules of their own need a handful of outcomes. Factors
+stand once an offer, rounded to six digits; the value is the strategy's, the lever too unless an experiment changed it,
+and the priority is left out while it is the product of the others.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decision_engine.candidate_records import CandidateRecords, PlacementColumns
+from decision_engine.decision import Candidate
+from decision_engine.errors import DecisionEngineError
+from decision_engine.identifiers import PlacementId
+from decision_engine.offers import Offer
+from decision_engine.outcomes import Fate, Stage
+from decision_engine.prepared import PreparedStrategy
+from decision_engine.rejected_candidates import RejectionTable
+from decision_engine.rejections import PASSED, Indexes, Rejection
+from decision_engine.small_integers import Integers, code_column, code_flags, decode_column, decode_flags
+
+DIGITS = 6
+"""Significant digits of a factor."""
+_OFFERED, _RANKED_LOWER, _FIRST_REJECTION = 0, 1, 2
+_LAYERS = (Stage.ELIGIBILITY, Stage.APPLICABILITY, Stage.SUITABILITY)
+_ZERO_IF_ABSENT = ("context_weight", "resource_cost")
+_POWERS = np.array([float(f"1e{exponent}") for exponent in range(23)])
+"""Powers of ten that a float holds exactly."""
+_AGREES = 1e-5
+"""How far, relatively, a product of rounded factors may be from the priority."""
+
+Numbers = NDArray[np.float64]
+Document = Mapping[str, object]
+
+
+class CodedCandidatesUnreadable(DecisionEngineError):
+    """The coded candidates are malformed, or belong to another strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateCoder:
+    """Codes the candidates of one strategy's decisions. `keys` gives, per offer and column of its rules, the key of the
+    outcome; keys of shared rejections are `_FIRST_REJECTION` plus their number."""
+
+    rejections: RejectionTable
+    offers: tuple[Offer, ...]
+    values: Numbers
+    levers: Numbers
+    keys: Integers
+    width: int
+
+    @classmethod
+    def of(cls, records: CandidateRecords) -> "CandidateCoder":
+        """Lines up the outcomes, once a strategy."""
+        table = records.rejections
+        width = max(1, table.columns)
+        first = _FIRST_REJECTION + len(table)
+        keys = np.zeros((len(table.rules), width), np.intp)
+        for offer, rules in enumerate(table.rules):
+            places = {stage: count() for stage in _LAYERS}
+            for column, rule in enumerate(rules):
+                if rule is not None:
+                    keys[offer, column] = first + _LAYERS.index(rule.stage) * width + next(places[rule.stage])
+        offers = tuple(records.scored.offers)
+        return cls(table, offers, *_declared(offers), keys, width)
+
+    def code(self, records: CandidateRecords) -> dict[str, object]:
+        """The columns as plain values for the record."""
+        scored, gates = self._gates(records)
+        fates = [_fates(columns) for columns in records.placements]
+        used = np.zeros(_FIRST_REJECTION + len(self.rejections) + len(_LAYERS) * self.width, np.bool_)
+        for keys in (gates, *fates):
+            used[keys] = True
+        number_of = np.cumsum(used) - 1
+        chances, chance_of = _distinct([columns.chances for columns in records.placements])
+        return {
+            "outcomes": [self._outcome(key) for key in np.flatnonzero(used).tolist()],
+            "chances": chances,
+            "offers": code_column(number_of[gates]),
+            "placements": [
+                {
+                    "placement": columns.plan.placement.id,
+                    "fates": code_column(number_of[keys]),
+                    "chances": code_column(chance),
+                }
+                for columns, keys, chance in zip(records.placements, fates, chance_of, strict=True)
+            ],
+            "factors": {"offers": code_flags(scored), **self._factors(records, np.flatnonzero(scored))},
+        }
+
+    def _gates(self, records: CandidateRecords) -> tuple[NDArray[np.bool_], Integers]:
+        """Per offer whether it passed every gate, and the key of the gate that stopped it; an offer that passed, or was
+        not asked for, has the key of the ranked lower."""
+        scored = np.zeros(len(self.offers), np.bool_)
+        gates = np.full(len(self.offers), _RANKED_LOWER, np.intp)
+        first = len(self.rejections.fixed)
+        for columns in records.placements:
+            offer_of = columns.plan.offer_of
+            scored[offer_of[columns.scored]] = True
+            stopped = np.flatnonzero((columns.rejections != PASSED) & (columns.rejections < self.rejections.gates))
+            numbers, offers = columns.rejections[stopped].astype(np.intp), offer_of[stopped]
+            own = np.maximum(numbers - first, 0)
+            gates[offers] = np.where(numbers < first, numbers + _FIRST_REJECTION, self.keys[offers, own])
+        return scored, gates
+
+    def _outcome(self, key: int) -> dict[str, object]:
+        if key < _FIRST_REJECTION:
+            return {"outcome": Fate.OFFERED if key == _OFFERED else Fate.RANKED_LOWER}
+        number = key - _FIRST_REJECTION
+        if number < len(self.rejections):
+            shared = self.rejections[0, number]
+            return {"outcome": Fate.REJECTED, "stage": shared.stage, "rule": shared.rule, "reason": shared.code}
+        layer, place = divmod(number - len(self.rejections), self.width)
+        return {"outcome": Fate.REJECTED, "stage": _LAYERS[layer], "own_rule": place}
+
+    def _factors(self, records: CandidateRecords, offers: Indexes) -> dict[str, object]:
+        ranking = records.scored.ranking
+        factors = {
+            "propensity": _rounded(records.scored.propensity[offers]),
+            "context_weight": _rounded(ranking.context_weights[offers]),
+            "resource_cost": _rounded(ranking.resource_costs[offers]),
+        }
+        if not np.array_equal(self.levers[offers], ranking.levers[offers]):  # an experiment's arm changes them
+            factors["lever"] = _rounded(ranking.levers[offers])
+        priority = _product(factors, self.values[offers], self.levers[offers])
+        if not np.allclose(priority, ranking.priorities[offers], rtol=_AGREES, atol=_AGREES):
+            factors["priority"] = _rounded(ranking.priorities[offers])
+        return {name: column for name, column in factors.items() if name not in _ZERO_IF_ABSENT or any(column)}
+
+
+class CandidateCoding:
+    """Codes decisions; remembers the last strategy's coder, as strategies change rarely."""
+
+    def __init__(self) -> None:
+        self._coder: CandidateCoder | None = None
+
+    def code(self, candidates: Sequence[Candidate]) -> dict[str, object]:
+        """The columns as plain values. Raises TypeError for candidates that a settlement did not make."""
+        if not isinstance(candidates, CandidateRecords):
+            raise TypeError(f"{type(candidates).__name__} has no columns to code")
+        if self._coder is None or self._coder.rejections is not candidates.rejections:
+            self._coder = CandidateCoder.of(candidates)
+        return self._coder.code(candidates)
+
+
+def decode_candidates(coded: Document, prepared: PreparedStrategy) -> list[Candidate]:
+    """Every candidate, placement by placement as asked. `prepared` is the strategy that decided.
+
+    Raises CodedCandidatesUnreadable.
+    """
+    try:
+        return list(_Decoder(coded, prepared).candidates())
+    except (DecisionEngineError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise CodedCandidatesUnreadable(f"the candidates do not fit strategy {prepared.strategy.version}") from error
+
+
+class _Decoder:
+    """Reads one decision's columns."""
+
+    def __init__(self, coded: Document, prepared: PreparedStrategy) -> None:
+        self._prepared = prepared
+        self._outcomes = [_mapping(outcome) for outcome in _sequence(coded["outcomes"])]
+        self._chances = _numbers(coded["chances"])
+        self._placements = [_mapping(placement) for placement in _sequence(coded["placements"])]
+        self._gates = decode_column(str(coded["offers"]), len(prepared.offers)).tolist()
+        self._factors = self._read_factors(_mapping(coded["factors"]))
+
+    def candidates(self) -> Iterator[Candidate]:
+        """In the order of the record."""
+        for placement in self._placements:
+            plan = self._prepared.placements[PlacementId(str(placement["placement"]))]
+            offers = plan.offer_of.tolist()
+            scored = sum(offer in self._factors for offer in offers)
+            fates = iter(decode_column(str(placement["fates"]), scored).tolist())
+            chances = iter(decode_column(str(placement["chances"]), scored).tolist())
+            for treatment, offer in zip(plan.treatments, offers, strict=True):
+                outcome = self._outcomes[next(fates) if offer in self._factors else self._gates[offer]]
+                rejection = self._rejection(offer, outcome)
+                factors = self._factors.get(offer)
+                yield Candidate(
+                    placement=plan.placement.id,
+                    offer=self._prepared.offers[offer].name,
+                    treatment=treatment.name,
+                    fate=Fate(str(outcome["outcome"])),
+                    stage=None if rejection is None else rejection.stage,
+                    rule=None if rejection is None else rejection.rule,
+                    code=None if rejection is None else rejection.code,
+                    propensity=None if factors is None else factors["propensity"],
+                    context_weight=None if factors is None else factors["context_weight"],
+                    value=None if factors is None else self._prepared.offers[offer].value,
+                    lever=None if factors is None else factors["lever"],
+                    resource_cost=None if factors is None else factors["resource_cost"],
+                    priority=None if factors is None else factors["priority"],
+                    selection_probability=None if factors is None else self._chances[next(chances)],
+                )
+
+    def _rejection(self, offer: int, outcome: Document) -> Rejection | None:
+        if "stage" not in outcome:
+            return None
+        stage = Stage(str(outcome["stage"]))
+        if "own_rule" not in outcome:
+            return Rejection(stage, str(outcome["rule"]), str(outcome["reason"]))
+        rules = self._prepared.rejections.rules[offer]
+        of_stage = [rule for rule in rules if rule is not None and rule.stage is stage]
+        return of_stage[int(str(outcome["own_rule"]))]
+
+    def _read_factors(self, coded: Document) -> dict[int, dict[str, float]]:
+        """The factors by offer; a column that is not stated is zero, or the product of the others."""
+        offers = np.flatnonzero(decode_flags(str(coded["offers"]), len(self._prepared.offers))).tolist()
+        declared = [self._prepared.offers[offer] for offer in offers]
+        absent = {name: [0.0] * len(offers) for name in _ZERO_IF_ABSENT}
+        absent["lever"] = [offer.lever for offer in declared]
+        columns = {"propensity": _numbers(coded["propensity"])}
+        columns |= {name: _numbers(coded[name]) if name in coded else column for name, column in absent.items()}
+        product = _product(columns, *_declared(declared))
+        columns["priority"] = _numbers(coded["priority"]) if "priority" in coded else _rounded(product)
+        rows = zip(*columns.values(), strict=True)
+        return {offer: dict(zip(columns, row, strict=True)) for offer, row in zip(offers, rows, strict=True)}
+
+
+def _fates(columns: PlacementColumns) -> Integers:
+    """Per scored candidate the key of what became of it."""
+    numbers = columns.rejections[columns.scored].astype(np.intp)
+    keys = np.where(numbers == PASSED, _RANKED_LOWER, numbers + _FIRST_REJECTION)
+    keys[np.searchsorted(columns.scored, np.array(columns.offered, np.intp))] = _OFFERED
+    return keys
+
+
+def _declared(offers: Sequence[Offer]) -> tuple[Numbers, Numbers]:
+    """Values and levers."""
+    values = np.array([offer.value for offer in offers], np.float64)
+    return values, np.array([offer.lever for offer in offers], np.float64)
+
+
+def _product(factors: Mapping[str, Sequence[float]], values: Numbers, levers: Numbers) -> Numbers:
+    """P x (1 + C/100) x V x (1 + L/100) - resource cost, of rounded factors."""
+    lever = np.array(factors["lever"], np.float64) if "lever" in factors else levers
+    boosted = np.array(factors["propensity"]) * (1.0 + np.array(factors["context_weight"]) / 100.0)
+    product: Numbers = boosted * values * (1.0 + lever / 100.0) - np.array(factors["resource_cost"])
+    return product
+
+
+def _distinct(columns: Sequence[Numbers]) -> tuple[list[float], list[Integers]]:
+    """The distinct rounded values of all columns, ascending, and each column as places among them."""
+    if not columns:
+        return [], []
+    numbers = np.concatenate(columns)
+    # Most neighbours are alike, and only where they are not is there anything to sort.
+    starts = np.flatnonzero(np.concatenate(([True], numbers[1:] != numbers[:-1]))) if len(numbers) else np.zeros(0, int)
+    values, places = np.unique(_rounded(numbers[starts]), return_inverse=True)
+    whole = np.repeat(places.reshape(-1), np.diff(starts, append=len(numbers)))
+    return values.tolist(), np.split(whole, np.cumsum([len(column) for column in columns])[:-1])
+
+
+def _rounded(numbers: Numbers) -> list[float]:
+    """To `DIGITS` significant digits, and none beyond the 22nd decimal place."""
+    sizes = np.abs(numbers)
+    magnitudes = np.floor(np.log10(sizes, out=np.zeros(len(sizes)), where=sizes > 0)).astype(np.intp)
+    up = _POWERS[np.clip(DIGITS - 1 - magnitudes, 0, len(_POWERS) - 1)]
+    down = _POWERS[np.clip(magnitudes + 1 - DIGITS, 0, len(_POWERS) - 1)]
+    # Whole numbers and powers of ten are exact here, so the quotient is the nearest to the decimal and prints as it.
+    rounded: list[float] = (np.round(numbers * up / down) / up * down).tolist()
+    return rounded
+
+
+def _mapping(found: object) -> Document:
+    if not isinstance(found, Mapping):
+        raise CodedCandidatesUnreadable("an object is missing")
+    return found
+
+
+def _sequence(found: object) -> Sequence[object]:
+    if not isinstance(found, list | tuple):
+        raise CodedCandidatesUnreadable("a list is missing")
+    return found
+
+
+def _numbers(found: object) -> list[float]:
+    numbers = [number for number in _sequence(found) if isinstance(number, int | float)]
+    if len(numbers) != len(_sequence(found)):
+        raise CodedCandidatesUnreadable("a list holds more than numbers")
+    return [float(number) for number in numbers]

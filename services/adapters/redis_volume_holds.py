@@ -1,0 +1,92 @@
+"""What stands in the store about volumes beside the leases: holds that wait for a response, and what is left."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from services.adapters.redis_client import Argument, RedisClient, Reply, ReplyError
+from services.adapters.redis_volume_leases import VolumeKeys
+from services.ports import StoreUnavailable
+
+Partition = tuple[str, int]
+"""Topic and partition."""
+
+
+class HoldChange(Protocol):
+    """A hold of units of a pool for a tracked option begins, to be released at its deadline (epoch milliseconds); or,
+    without one, it has come true."""
+
+    @property
+    def tracking_id(self) -> str: ...
+
+    @property
+    def pool(self) -> str: ...
+
+    @property
+    def units(self) -> int: ...
+
+    @property
+    def deadline_ms(self) -> int | None: ...
+
+
+class RedisVolumeHolds:
+    """Holds by deadline, exactly once for each record of the log. Raises StoreUnavailable."""
+
+    def __init__(self, client: RedisClient, keys: VolumeKeys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def pool(self, volume: str, period: str) -> str:
+        """The name of a volume's pool in a period."""
+        return self._keys.pool(volume, period)
+
+    async def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The next offset wanted of each partition; 0 where nothing was read, or what was read is lost."""
+        fields = [f"{topic}/{number}" for topic, number in partitions]
+        reply = await self._client.execute("HMGET", self._keys.offsets, *fields)
+        values = reply if isinstance(reply, list) else []
+        return {
+            partition: int(value) if isinstance(value, bytes) else 0
+            for partition, value in zip(partitions, values, strict=True)
+        }
+
+    async def apply(
+        self, partition: Partition, offsets: tuple[int, int], forget_ms: int, changes: Sequence[HoldChange]
+    ) -> int:
+        """Applies what the records from the first of `offsets` up to the second, exclusive, say. Answers the next
+        offset wanted; where that is not the second, nothing was done. Responses that came before their decision are
+        remembered until `forget_ms`."""
+        arguments: list[Argument] = [f"{partition[0]}/{partition[1]}", *offsets, forget_ms]
+        for change in changes:
+            # The functions read the last two words.
+            member = f"{change.tracking_id} {change.pool} {change.units}"
+            arguments += ("-", member) if change.deadline_ms is None else ("+", f"{change.deadline_ms} {member}")
+        keys = (self._keys.pending, self._keys.answered, self._keys.offsets)
+        return _integer(await self._call("kairos_volume_hold", keys, arguments))
+
+    async def release(self, until_ms: int) -> int:
+        """Gives back the units of holds whose deadline has passed by then; how many."""
+        keys = (self._keys.pending, self._keys.answered)
+        return _integer(await self._call("kairos_volume_release", keys, (until_ms,)))
+
+    async def left(self, pools: Sequence[str]) -> dict[str, int]:
+        """The units of each pool that nobody has charged; a pool that does not exist is left out."""
+        reply = await self._call("kairos_volume_standing", (self._keys.registry, *pools), ())
+        numbers = [_integer(item) for item in reply] if isinstance(reply, list) else []
+        return {pool: units for pool, units in zip(pools, numbers, strict=True) if units >= 0}
+
+    async def correct(self, pool: str, amount: int, gone: int, ends_ms: int) -> int:
+        """Takes out of a pool what it still has although it is known to be gone; how many units that were."""
+        keys = (self._keys.registry, pool)
+        return _integer(await self._call("kairos_volume_correct", keys, (amount, gone, ends_ms)))
+
+    async def _call(self, function: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+        try:
+            return await self._client.call(function, keys, arguments)
+        except ReplyError as error:
+            raise StoreUnavailable(str(error)) from error
+
+
+def _integer(reply: Reply) -> int:
+    if isinstance(reply, int):
+        return reply
+    raise StoreUnavailable(f"the store answered with {type(reply).__name__} where a number was due")

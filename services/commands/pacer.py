@@ -1,0 +1,100 @@
+"""`kairos pacer`: prices scarce resources from recent traffic, and returns units that were held for nothing."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from random import Random
+
+from decision_engine.features.compiled import CompiledFeatures
+from event_schemas.topics import DECISIONS, RESPONSES
+from services.adapters.metrics_page import metrics_page
+from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_volume_holds import RedisVolumeHolds
+from services.adapters.redis_volume_leases import VOLUME_LIBRARY, VolumeKeys
+from services.adapters.ulid_ids import UlidIds
+from services.bootstrap import (
+    LoadedStrategy,
+    configure_logging,
+    load_strategy,
+    open_clock,
+    open_event_stream,
+    open_publisher,
+)
+from services.ports import Metrics
+from services.settings import Settings, read_settings
+from services.workers.pacer import Pacer, PacerTools
+from services.workers.recent_traffic import RecentTraffic
+
+NAME = "pacer"
+HELP = "price stock, budgets and capacities from recent traffic, and return what was held for nothing"
+EXAMPLE = "KAIROS_PRICES_SECONDS=60 kairos pacer"
+
+_log = logging.getLogger(__name__)
+_METRICS = {
+    "volume_price": Declared("gauge", ("resource",), "Dual price of a unit, in minor units of value"),
+    "volume_holds_released_total": Declared("counter", (), "Holds of volumes that ended without a response"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None: all is in the settings."""
+
+
+def run(_: argparse.Namespace) -> int:
+    """Paces until SIGINT or SIGTERM. Raises StrategyInvalid, StoreUnavailable, BusUnavailable."""
+    settings = read_settings(os.environ)
+    configure_logging(settings)
+    asyncio.run(pace(settings))
+    return 0
+
+
+async def pace(settings: Settings) -> None:
+    """Runs the role until the process is told to stop; with a strategy without volumes there is nothing to do."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    loaded = load_strategy(settings)
+    if not loaded.strategy.volumes:
+        _log.warning("%s has no volumes", loaded.strategy.version, extra={"action": "start"})
+        return
+    async with AsyncExitStack() as stack:
+        pacer = await _open(settings, loaded, stack)
+        _log.info("pacing %d volumes", len(loaded.strategy.volumes), extra={"action": "start"})
+        await pacer.run(stopping)
+
+
+async def _open(settings: Settings, loaded: LoadedStrategy, stack: AsyncExitStack) -> Pacer:
+    metrics = PrometheusMetrics(_METRICS)
+    await stack.enter_async_context(metrics_page(settings.host, settings.metrics_port, metrics.exposition))
+    client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=VOLUME_LIBRARY))
+    clock = await stack.enter_async_context(open_clock(settings, client, _keys(settings, loaded.features)))
+    tools = PacerTools(
+        pools=RedisVolumeHolds(client, VolumeKeys(settings.namespace)),
+        publisher=await stack.enter_async_context(open_publisher(settings)),
+        clock=clock,
+        new_id=UlidIds().new_id,
+        prices_s=settings.prices_seconds,
+        on_released=partial(metrics.count, "volume_holds_released_total"),
+        on_prices=partial(_show, metrics),
+    )
+    stream = await stack.enter_async_context(open_event_stream(settings, [DECISIONS, RESPONSES]))
+    prepared = loaded.prepared
+    # Which decisions are sampled need not be repeatable; a fixed seed keeps two runs over one log alike.
+    traffic = RecentTraffic(prepared, prepared.zone, Random(1))  # noqa: S311
+    return Pacer(stream, prepared, traffic, tools)
+
+
+def _keys(settings: Settings, features: CompiledFeatures) -> RedisKeys:
+    return RedisKeys(namespace=settings.namespace, layout=features.layout)
+
+
+def _show(metrics: Metrics, prices: Mapping[str, float]) -> None:
+    for name, price in prices.items():
+        metrics.gauge("volume_price", price, resource=name)
