@@ -110,7 +110,8 @@ def http_beside_baseline() -> Measured:
 
     rows = asyncio.run(measure(seconds=3.0, rounds=3))
     text = "; ".join(
-        f"{r['server']} at {r['connections']}: {r['requests_per_s']:.0f}/s p50 {r['p50_ms']:.1f} p99 {r['p99_ms']:.1f} ms"
+        f"{r['server']} at {r['connections']}: {r['requests_per_s']:.0f}/s,"
+        f" p50 {r['p50_ms']:.1f} ms, p99 {r['p99_ms']:.1f} ms, {r['cpu_ms']:.2f} ms CPU"
         for r in rows
     )
     return Measured(text, len(rows) == 6)
