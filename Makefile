@@ -9,7 +9,7 @@ QUICK  ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka check fmt lint types imports schemas bench evidence train up down clean
+.PHONY: help setup setup-dev run test test-kafka check fmt lint types imports schemas bench evidence train clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
