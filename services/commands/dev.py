@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import os
 import shlex
-import signal
 import sys
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from pathlib import Path
 from services.adapters.embedded_servers import EmbeddedServers, free_port
 from services.adapters.role_processes import RoleProcess
 from services.commands import topics
+from services.commands.stopping import stop_on_signals
 from services.ports import ShellError
 from services.settings import Settings, read_settings
 
@@ -72,10 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop, loop = stop_on_signals(), asyncio.get_running_loop()
     if args.seconds:
         loop.call_later(args.seconds, stop.set)
     strategy = _STRATEGIES / ("berka" if args.data else "demo_bank")
