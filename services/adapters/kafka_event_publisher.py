@@ -169,10 +169,8 @@ class KafkaEventPublisher:
             batch = self._started().create_batch()
             taken = 0
             for event in lot:
-                if (
-                    batch.append(key=event.key.encode(), value=event.value, timestamp=None, headers=_headers(event))
-                    is None
-                ):
+                key, headers = event.key.encode(), _headers(event)
+                if batch.append(key=key, value=event.value, timestamp=None, headers=headers) is None:
                     break
                 taken += 1
             part, lot = lot[:taken], lot[taken:]
