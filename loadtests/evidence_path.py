@@ -23,6 +23,7 @@ KILLS = 20
 TAKE_UP_AUC = 0.76
 SNAPSHOT_DAYS = ("1993-06-30", "1993-07-31", "1993-08-31", "1993-09-30", "1994-03-30")
 SEEDS = (1, 2, 3)
+SIMPLE_POLICIES = ("random eligible", "best single offer")
 JUDGED_POLICIES = ("as served", "arbitration with model")
 """What was really answered, exploration and control arms included, and what arbitration alone would have."""
 
@@ -83,11 +84,15 @@ def policy_value() -> Measured:
         rows = re.findall(
             r"^(\S.*?) over (\S.*?): ([+-][\d.]+%) \[([+-][\d.]+)%, ([+-][\d.]+)%\]", report, re.MULTILINE
         )
-        judged = [row for row in rows if row[0] in JUDGED_POLICIES]
+        judged = [row for row in rows if row[0] in JUDGED_POLICIES and row[1] in SIMPLE_POLICIES]
         texts += [
             f"seed {seed}, {policy} over {base}: {mean} [{low}%, {high}%]" for policy, base, mean, low, high in judged
         ]
-        holds = holds and len(judged) == 2 * len(JUDGED_POLICIES) and all(float(row[3]) > 0 for row in judged)
+        holds = (
+            holds
+            and len(judged) == len(SIMPLE_POLICIES) * len(JUDGED_POLICIES)
+            and all(float(row[3]) > 0 for row in judged)
+        )
     return Measured("; ".join(texts) or "no comparison was printed", holds and bool(texts))
 
 
