@@ -18,11 +18,11 @@ from services.ports import BusPosition, BusUnavailable, OutgoingEvent
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 262_144
-"""Large batches triple the producer's throughput; lone events still leave at once because linger is zero."""
+"""Large batches triple the producer's throughput; lone published events still leave at once, for linger is zero."""
 _RETRY_SECONDS = 0.5
-_GATHER_SECONDS = 0.005
-"""How long the outbox gathers before it is sent: nobody waits for it, and a request to the broker costs as much as
-several events."""
+_GATHER_SECONDS = 0.02
+"""How long the outbox gathers before it is sent: nobody waits for it, and a request to the broker costs more processor
+time than many events."""
 _CONTENT_TYPE = ("content-type", b"application/cloudevents+json")
 _partition_of = DefaultPartitioner()
 Lot = tuple[str, int]
