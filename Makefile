@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 PORT   ?= 8000
 DATA   ?=
 AREA   ?= all
@@ -9,23 +10,25 @@ QUICK  ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka check fmt lint types imports schemas bench evidence train up down clean
+.PHONY: help setup setup-dev run test test-kafka check fmt lint types imports schemas bench evidence train clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Kairos needs Python 3.11 or newer; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run-ready: requirements/run.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "setting up $(VENV) to run (about half a minute, once)"
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.dev-ready: requirements/dev.txt pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "setting up $(VENV) to build and test (about a minute, once)"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@$(PIP) --editable .
 	@touch $@ $(VENV)/.run-ready
 
 setup: $(VENV)/.run-ready ## what running needs
@@ -63,7 +66,7 @@ evidence: setup-dev ## the measurements behind the claims (AREA=path, QUICK=1)
 	@$(BIN)/python -m loadtests.evidence --area $(AREA) $(if $(QUICK),--quick,) $(ARGS)
 
 train: setup ## fit a model from the archive of the last run
-	@$(BIN)/kairos train --archive var/archive --model cross_sell --out var/models $(ARGS)
+	@$(BIN)/kairos train --archive var/latest/archive --model cross_sell --out var/latest/models $(ARGS)
 
 clean: ## remove what builds and runs have left
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -23,6 +23,9 @@ KILLS = 20
 TAKE_UP_AUC = 0.76
 SNAPSHOT_DAYS = ("1993-06-30", "1993-07-31", "1993-08-31", "1993-09-30", "1994-03-30")
 SEEDS = (1, 2, 3)
+SIMPLE_POLICIES = ("random eligible", "best single offer")
+JUDGED_POLICIES = ("as served", "arbitration with model")
+"""What was really answered, exploration and control arms included, and what arbitration alone would have."""
 
 
 def _data() -> Path:
@@ -81,9 +84,15 @@ def policy_value() -> Measured:
         rows = re.findall(
             r"^(\S.*?) over (\S.*?): ([+-][\d.]+%) \[([+-][\d.]+)%, ([+-][\d.]+)%\]", report, re.MULTILINE
         )
-        served = [row for row in rows if row[0].startswith("served")]
-        texts += [f"seed {seed}: {mean} [{low}%, {high}%] over {base}" for _, base, mean, low, high in served]
-        holds = holds and len(served) >= 2 and all(float(low) > 0 for *_, low, _ in served)
+        judged = [row for row in rows if row[0] in JUDGED_POLICIES and row[1] in SIMPLE_POLICIES]
+        texts += [
+            f"seed {seed}, {policy} over {base}: {mean} [{low}%, {high}%]" for policy, base, mean, low, high in judged
+        ]
+        holds = (
+            holds
+            and len(judged) == len(SIMPLE_POLICIES) * len(JUDGED_POLICIES)
+            and all(float(row[3]) > 0 for row in judged)
+        )
     return Measured("; ".join(texts) or "no comparison was printed", holds and bool(texts))
 
 
@@ -110,7 +119,8 @@ def http_beside_baseline() -> Measured:
 
     rows = asyncio.run(measure(seconds=3.0, rounds=3))
     text = "; ".join(
-        f"{r['server']} at {r['connections']}: {r['requests_per_s']:.0f}/s p50 {r['p50_ms']:.1f} p99 {r['p99_ms']:.1f} ms"
+        f"{r['server']} at {r['connections']}: {r['requests_per_s']:.0f}/s,"
+        f" p50 {r['p50_ms']:.1f} ms, p99 {r['p99_ms']:.1f} ms, {r['cpu_ms']:.2f} ms CPU"
         for r in rows
     )
     return Measured(text, len(rows) == 6)

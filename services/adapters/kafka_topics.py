@@ -19,23 +19,27 @@ async def ensure_topics(
         try:
             existing = set(await admin.list_topics())
             missing = [topic for topic in topics if topic.name not in existing]
-            if missing:
-                await _create(admin, missing, partitions, replication)
-            return [topic.name for topic in missing]
+            return await _create(admin, missing, partitions, replication) if missing else []
         finally:
             await admin.close()
     except KafkaError as error:
         raise BusUnavailable(f"topics could not be created at {bootstrap_servers}: {error!r}") from error
 
 
-async def _create(admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec], partitions: int, replication: int) -> None:
+async def _create(
+    admin: AIOKafkaAdminClient, topics: Sequence[TopicSpec], partitions: int, replication: int
+) -> list[str]:
+    """The names created; another process may have been quicker with some."""
     answer = await admin.create_topics(
         [NewTopic(topic.name, partitions, replication, topic_configs=_configs(topic)) for topic in topics]
     )
+    created = []
     for name, code, *_ in answer.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
+        if not code:
+            created.append(name)
+        elif (error := for_code(code)) is not TopicAlreadyExistsError:
             raise BusUnavailable(f"topic {name} could not be created: {error.__name__}")
+    return created
 
 
 def _configs(topic: TopicSpec) -> dict[str, str]:

@@ -7,6 +7,7 @@ order, and each call has its own deadline.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -22,6 +23,9 @@ from services.ports import StoreSlow, StoreUnavailable
 Argument = bytes | str | int | float
 Command = tuple[Argument, ...]
 _NOT_ENOUGH = object()
+_NEVER = math.inf
+_TIMER_GRAIN_S = 0.001
+"""Loops round their timers to it, so one may fire that much too early."""
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 """Pause after the first, second, … failed attempt to connect; calls in between fail at once."""
 
@@ -138,7 +142,7 @@ class RedisClient:
         if not commands:
             return []
         # Callers that gave up still have replies due, so what the connections wait for counts too.
-        waiting = max(self._in_flight, sum(lane.waiting for lane in self._lanes))
+        waiting = max(self._in_flight, sum([lane.waiting for lane in self._lanes]))
         if waiting and waiting + len(commands) > self._limits.max_in_flight:
             raise StoreUnavailable(f"{waiting} commands are waiting for the store already")
         timeout = self._limits.timeout_s if timeout_s is None else timeout_s
@@ -147,7 +151,7 @@ class RedisClient:
         try:
             if not lane.ready:
                 await lane.connect(timeout)
-            replies = await lane.send(commands, timeout)
+            replies = await lane.send(commands, timeout)  # a future, not a coroutine: one step less a call
         finally:
             self._in_flight -= len(commands)
         for reply in replies:
@@ -177,8 +181,8 @@ class _Batch:
     future: "asyncio.Future[list[Reply]]"
     due: int
     sent_at: float
+    timeout_s: float
     replies: list[Reply] = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
 
 
 class _Lane(asyncio.Protocol):
@@ -195,6 +199,8 @@ class _Lane(asyncio.Protocol):
         self._failures = 0
         self._not_before = 0.0
         self._last_failure: BaseException | None = None
+        self._watcher: asyncio.TimerHandle | None = None
+        self._watch_at = _NEVER
         self.ready = False
         self.waiting = 0
 
@@ -212,23 +218,24 @@ class _Lane(asyncio.Protocol):
         if not self.ready:
             raise StoreUnavailable(f"store at {self._address} is away: {self._last_failure}") from self._last_failure
 
-    async def send(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
-        """The replies; the write happens at the end of this loop turn together with everyone else's."""
+    def send(self, commands: Sequence[Command], timeout_s: float) -> "asyncio.Future[list[Reply]]":
+        """The replies to come; the write happens at the end of this loop turn together with everyone else's."""
         if not self.ready:
             raise StoreUnavailable(f"store at {self._address} went away") from self._last_failure
-        return await self._exchange(commands, timeout_s)
+        return self._exchange(commands, timeout_s)
 
-    async def _exchange(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
+    def _exchange(self, commands: Sequence[Command], timeout_s: float) -> "asyncio.Future[list[Reply]]":
         loop = asyncio.get_running_loop()
         if not self._outbox:
             loop.call_soon(self._flush)
         self._outbox.extend([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
         now = loop.time()
-        batch = _Batch(loop.create_future(), len(commands), now)
-        batch.timer = loop.call_at(now + timeout_s, self._expire, batch, timeout_s)
+        batch = _Batch(loop.create_future(), len(commands), now, timeout_s)
+        if now + timeout_s < self._watch_at:
+            self._watch(loop, now + timeout_s)
         self._batches.append(batch)
         self.waiting += batch.due
-        return await batch.future
+        return batch.future
 
     async def close(self) -> None:
         """Drops the connection."""
@@ -265,14 +272,31 @@ class _Lane(asyncio.Protocol):
         if self._transport is not None and outbox:
             self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
 
-    def _expire(self, batch: _Batch, timeout_s: float) -> None:
-        """The caller's time is up. The reply is still due and will be thrown away when it comes."""
-        if not batch.future.done():
-            batch.future.set_exception(
-                StoreSlow(f"store at {self._address} did not answer within {timeout_s:.3f} s")
-            )
-        oldest = self._batches[0].sent_at if self._batches else batch.sent_at
-        if self._transport is not None and asyncio.get_running_loop().time() - oldest > self._limits.stall_s:
+    def _watch(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        """One timer for the earliest deadline of all: most calls are answered long before, and then cost none."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._watch_at = at
+        self._watcher = loop.call_at(at, self._expire)
+
+    def _expire(self) -> None:
+        """Tells the callers whose time is up. Their replies are still due and will be thrown away when they come."""
+        loop = asyncio.get_running_loop()
+        self._watcher, self._watch_at = None, _NEVER
+        now, earliest = loop.time(), _NEVER
+        for batch in self._batches:
+            if batch.future.done():
+                continue
+            deadline = batch.sent_at + batch.timeout_s
+            if deadline <= now + _TIMER_GRAIN_S:
+                batch.future.set_exception(
+                    StoreSlow(f"store at {self._address} did not answer within {batch.timeout_s:.3f} s")
+                )
+            else:
+                earliest = min(earliest, deadline)
+        if earliest < _NEVER:
+            self._watch(loop, earliest)
+        if self._batches and self._transport is not None and now - self._batches[0].sent_at > self._limits.stall_s:
             self._transport.abort()
 
     def _drop(self, error: BaseException) -> None:
@@ -282,9 +306,10 @@ class _Lane(asyncio.Protocol):
         self._outbox.clear()
         batches, self._batches = self._batches, deque()
         self.waiting = 0
+        if self._watcher is not None:
+            self._watcher.cancel()
+        self._watcher, self._watch_at = None, _NEVER
         for batch in batches:
-            if batch.timer is not None:
-                batch.timer.cancel()
             if not batch.future.done():
                 failure = StoreUnavailable(f"connection to the store at {self._address} was lost: {error}")
                 failure.__cause__ = error
@@ -320,7 +345,5 @@ class _Lane(asyncio.Protocol):
 
     def _settle(self, batch: _Batch) -> None:
         self.waiting -= batch.due
-        if batch.timer is not None:
-            batch.timer.cancel()
         if not batch.future.done():
             batch.future.set_result(batch.replies)

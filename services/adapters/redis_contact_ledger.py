@@ -7,6 +7,7 @@ from decision_engine.contact_ledger import (
     Alternative,
     ContactClock,
     ContactRecord,
+    ContactRule,
     ReservationRequest,
     encode_records,
 )
@@ -50,7 +51,7 @@ class RedisContactLedger:
             request.lapses_ms,
             self._retention_ms,
             1 if request.allow_duplicates else 0,
-            b"".join(_packed_position(position) for position in request.positions),
+            _packed_positions(request.positions),
         )
         reply = await self._client.call("kairos_reserve", (self._keys.ledger(customer_id),), arguments)
         return [index if index >= 0 else None for index in _integers(reply)]
@@ -78,25 +79,32 @@ class RedisContactLedger:
         await self._client.call("kairos_forget", (self._keys.ledger(customer_id),), (until_ms, self._retention_ms))
 
 
-def _packed_position(alternatives: Sequence[Alternative]) -> bytes:
-    return _COUNT.pack(len(alternatives)) + b"".join(map(_packed_alternative, alternatives))
+def _packed_positions(positions: Sequence[Sequence[Alternative]]) -> bytes:
+    """An offer stands at many positions under the same rules, so these are packed once."""
+    rules_of: dict[int, bytes] = {}
+    parts: list[bytes] = []
+    for alternatives in positions:
+        parts.append(_COUNT.pack(len(alternatives)))
+        for option in alternatives:
+            rules = rules_of.get(id(option.rules))
+            if rules is None:
+                rules = rules_of[id(option.rules)] = _packed_rules(option.rules)
+            keys = option.offer, option.group, option.issue, option.channel
+            parts.append(_ALTERNATIVE.pack(option.tracking, *keys, option.flags, len(option.rules)))
+            parts.append(rules)
+    return b"".join(parts)
 
 
-def _packed_alternative(alternative: Alternative) -> bytes:
-    rules = alternative.rules
+def _packed_rules(rules: Sequence[ContactRule]) -> bytes:
     if len(rules) > _MAX_RULES:
         raise ValueError(f"{len(rules)} contact rules for one alternative; at most {_MAX_RULES} are possible")
-    head = _ALTERNATIVE.pack(
-        *(alternative.tracking, alternative.offer, alternative.group, alternative.issue, alternative.channel),
-        *(alternative.flags, len(rules)),
-    )
-    return head + b"".join(
+    return b"".join([
         _RULE.pack(
-            *(r.scope, 1 if r.clock is ContactClock.OUTCOME else 0, r.statuses, r.without, r.direction, 0),
-            *(r.key, min(max(r.limit, 0), _MAX_LIMIT), r.since_ms),
+            *(rule.scope, rule.clock is ContactClock.OUTCOME, rule.statuses, rule.without, rule.direction, 0),
+            *(rule.key, min(max(rule.limit, 0), _MAX_LIMIT), rule.since_ms),
         )
-        for r in rules
-    )
+        for rule in rules
+    ])  # fmt: skip
 
 
 def _packed_response(response: ContactResponse) -> bytes:

@@ -1,7 +1,7 @@
 """What a decision reads and leaves behind: state and ledger, its record, its tracked options, its idempotent answer."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import orjson
 
@@ -59,7 +59,7 @@ class RedisDecisionStore:
         retention = self._retention
         commands: list[Command] = [("SET", self._keys.decision(decision_id), record, "EX", retention.record_s)]
         commands += [
-            ("SET", self._keys.tracked(option.tracking_id), orjson.dumps(asdict(option)), "EX", retention.tracked_s)
+            ("SET", self._keys.tracked(option.tracking_id), orjson.dumps(option), "EX", retention.tracked_s)
             for option in options
         ]
         if idempotency_key is not None:

@@ -54,9 +54,7 @@ async def serve(
 ) -> None:
     """Serves on the bound socket until `stop` is set, then finishes what is under way. `on_started` is called once
     connections are taken. Run it on uvloop for speed."""
-    # Strategy, models and routes live as long as the process: the collector need not look at them again and again.
-    gc.collect()
-    gc.freeze()
+    _calm_collector()
     server = _Server(_config(app, limits or ServerLimits()), on_started)
     serving = asyncio.create_task(server.serve([listener]), name="http-server")
     stopping = asyncio.create_task(stop.wait(), name="http-stop")
@@ -67,6 +65,14 @@ async def serve(
     finally:
         stopping.cancel()
         listener.close()
+
+
+def _calm_collector() -> None:
+    """Strategy, models and routes live as long as the process, so the collector need not look at them again and again;
+    and a decision makes many objects but hardly a cycle, so it need not look often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def bind(host: str, port: int, backlog: int = ServerLimits().backlog) -> socket.socket:

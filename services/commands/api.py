@@ -3,11 +3,11 @@
 import argparse
 import asyncio
 import os
-import signal
 
 from services.api.app import create_app
 from services.api.server import bind, serve
 from services.bootstrap import configure_logging, open_api
+from services.commands.stopping import stop_on_signals
 from services.settings import Settings, read_settings
 
 NAME = "api"
@@ -32,9 +32,7 @@ def run(_: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     listener = bind(settings.host, settings.port)
     async with open_api(settings) as runtime:
         await serve(create_app(runtime), listener, stop=stop)

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 from pathlib import Path
 
 from event_schemas.topics import ALL_TOPICS
@@ -12,6 +11,7 @@ from services.adapters.metrics_page import metrics_page
 from services.adapters.parquet_archive import ParquetArchive, record_mark
 from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
 from services.bootstrap import configure_logging, open_event_stream
+from services.commands.stopping import stop_on_signals
 from services.settings import Settings, read_settings
 from services.workers.archiver import Archiver, FlushPolicy
 
@@ -44,9 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def archive(settings: Settings, root: Path, policy: FlushPolicy) -> None:
     """Runs the role until the process is told to stop; what waits is written before it ends."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_on_signals()
     metrics = PrometheusMetrics(_METRICS)
 
     def written(topic: str, records: int) -> None:

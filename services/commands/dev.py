@@ -6,7 +6,7 @@ The roles are the same commands as in a distributed deployment, as child process
 import argparse
 import asyncio
 import os
-import signal
+import shlex
 import sys
 import urllib.error
 import urllib.request
@@ -20,6 +20,7 @@ from services.adapters.embedded_servers import EmbeddedServers, free_port
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.role_processes import RoleProcess
 from services.commands import topics
+from services.commands.stopping import stop_on_signals
 from services.ports import ShellError
 from services.settings import Settings, read_settings
 
@@ -58,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, help="folder of the Berka data: replay that bank instead of the simulated one"
     )
-    parser.add_argument("--customers", type=int, default=2000, help="customers of the simulated bank (default 2000)")
+    parser.add_argument("--customers", type=int, default=3000, help="customers of the simulated bank (default 3000)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulated bank (default 1)")
+    parser.add_argument("--history-days", type=int, default=30, help="days it has lived before (default 30)")
     parser.add_argument("--day-seconds", type=float, default=60.0, help="seconds a simulated day takes (default 60)")
     parser.add_argument("--rate", type=float, default=40.0, help="most customer visits per second (default 40)")
     parser.add_argument("--seconds", type=float, help="stop by itself after so many seconds (default: at Ctrl-C)")
@@ -71,10 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop, loop = stop_on_signals(), asyncio.get_running_loop()
     if args.seconds:
         loop.call_later(args.seconds, stop.set)
     strategy = _STRATEGIES / ("berka" if args.data else "demo_bank")
@@ -93,6 +92,7 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
         _say("starting Valkey and the broker")
         servers = await stack.enter_async_context(EmbeddedServers.start(folder / "servers"))
         environment = _environment(servers, strategy, folder, port)
+        _write_environment(folder / "environment", environment)
         settings = read_settings({**_kairos_environment(), **environment})
         await topics.create(settings)
         pacing = ("pacer",) if load_strategy_file(strategy).volumes else ()
@@ -124,6 +124,7 @@ async def _serve_simulated_bank(args: argparse.Namespace, running: Deployment, s
         strategy_path=running.settings.strategy_path,
         customers=args.customers,
         seed=args.seed,
+        history_days=args.history_days,
         day_seconds=args.day_seconds,
         visits_per_second=args.rate,
     )
@@ -193,13 +194,18 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_PORT": str(port),
         "KAIROS_CLOCK": "events",
         "KAIROS_ATTRIBUTION_SECONDS": "3600",  # simulated customers answer within the hour
-        "KAIROS_LEARNER_MIN_ROWS": "2000",
+        "KAIROS_LEARNER_MIN_ROWS": "1500",
         "KAIROS_LEARNER_MIN_POSITIVES": "100",
-        "KAIROS_LEARNER_STEP_ROWS": "5000",
+        "KAIROS_LEARNER_STEP_ROWS": "3000",
         "KAIROS_LEARNER_POLL_SECONDS": "5",
         "KAIROS_PRICES_SECONDS": "10",
         "KAIROS_PRICES_FRESH_SECONDS": "86400",  # a simulated day takes a minute
     }
+
+
+def _write_environment(path: Path, environment: dict[str, str]) -> None:
+    """So that other commands can reach this run: `set -a; . var/latest/environment; set +a; kairos explain …`."""
+    path.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items()))
 
 
 def _kairos_environment() -> dict[str, str]:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from services.adapters.metrics_page import metrics_page
 from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import configure_logging, load_strategy, open_event_stream, open_publisher
+from services.commands.stopping import stop_on_signals
 from services.ports import Metrics
 from services.settings import Settings, read_settings
 from services.workers.learner import Learner, LearnerTools, LearningSchedule, Learnt
@@ -51,9 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def learn(settings: Settings, models: tuple[str, ...]) -> None:
     """Runs the role until the process is told to stop; a fit that has begun is finished and registered."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_on_signals()
     strategy, metrics = load_strategy(settings).strategy, PrometheusMetrics({**CONTRACT, **_METRICS})
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics_page(settings.host, settings.metrics_port, metrics.exposition))

@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import random
-import signal
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -22,6 +21,7 @@ from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
 from services.bootstrap import configure_logging, load_strategy, open_event_stream, open_publisher
+from services.commands.stopping import stop_on_signals
 from services.ports import EventPublisher, Metrics
 from services.settings import Settings, read_settings
 from services.use_cases.ingest_events import IngestEvents
@@ -58,9 +58,7 @@ def run(_: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     features, metrics = load_strategy(settings).features, PrometheusMetrics()
     calm_collector()
     async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):

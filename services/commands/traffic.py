@@ -3,9 +3,9 @@
 import argparse
 import asyncio
 import os
-import signal
 from pathlib import Path
 
+from services.commands.stopping import stop_on_signals
 from services.settings import read_settings
 from services.simulation.traffic import TrafficConfig, TrafficStats, run_demo_traffic
 from services.terminal.live_view import show
@@ -55,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(config: TrafficConfig, seconds: float | None) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop, loop = stop_on_signals(), asyncio.get_running_loop()
     if seconds:
         loop.call_later(seconds, stop.set)
     stats = TrafficStats()

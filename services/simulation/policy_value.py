@@ -15,6 +15,8 @@ from services.ports import ShellError
 
 Floats = NDArray[np.float64]
 
+WORTHLESS = 1e-9
+"""Minor units: a baseline that is worth no more than this in some replicate gives no meaningful ratio."""
 REPLICATES = 1_000
 RANDOM, BEST_SINGLE, ORACLE = "random eligible", "best single offer", "oracle"
 
@@ -157,7 +159,7 @@ def _uplifts(names: Sequence[str], means: Floats, replicates: Floats) -> tuple[U
     for policy in names:
         for baseline in names:
             base = names.index(baseline)
-            if policy == baseline or means[base] <= 0 or not np.all(replicates[:, base] > 0):
+            if policy == baseline or not np.all(replicates[:, base] > WORTHLESS):
                 continue
             ratios = replicates[:, names.index(policy)] / replicates[:, base] - 1
             low, high = np.percentile(ratios, (2.5, 97.5))

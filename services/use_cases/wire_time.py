@@ -1,8 +1,10 @@
 """Moments as the wire writes them."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)  # one decision writes the same few moments again and again
 def rfc3339(epoch_ms: int) -> str:
     """`2026-11-21T09:30:00.123Z` of epoch milliseconds."""
     return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")[:23] + "Z"

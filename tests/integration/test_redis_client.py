@@ -75,6 +75,24 @@ async def test_a_late_server_is_unavailable_within_the_deadline_and_its_late_rep
     assert await client.execute_many([("GET", "b"), ("GET", "a")], timeout_s=5) == [b"2", b"1"]
 
 
+async def test_each_caller_has_a_deadline_of_its_own(server: EmbeddedServer) -> None:
+    async with RedisClient.open(url_of(server), limits=ClientLimits(lanes=1)) as single:
+        await single.execute("CLIENT", "PAUSE", 600, "ALL")
+        began = asyncio.get_running_loop().time()
+        ended: dict[float, float] = {}
+
+        async def ask(timeout_s: float) -> None:
+            try:
+                await single.execute("GET", "a", timeout_s=timeout_s)
+            finally:
+                ended[timeout_s] = asyncio.get_running_loop().time() - began
+
+        deadlines = (0.3, 0.05, 5.0, 0.15)
+        outcomes = await asyncio.gather(*map(ask, deadlines), return_exceptions=True)
+    assert [isinstance(outcome, StoreUnavailable) for outcome in outcomes] == [True, True, False, True]
+    assert all(deadline - 0.005 <= ended[deadline] <= ended[5.0] for deadline in (0.05, 0.15, 0.3))
+
+
 async def test_a_caller_that_gives_up_leaves_the_others_their_own_replies(client: RedisClient) -> None:
     await client.execute_many([("SET", f"k{i}", i) for i in range(20)])
     calls = [asyncio.create_task(client.execute("GET", f"k{i}")) for i in range(20)]
