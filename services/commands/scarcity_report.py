@@ -16,7 +16,7 @@ from services.simulation.scarcity import (
     shares_of_optimum,
 )
 
-CUSTOMERS, DAYS, SEEDS = 4_000, 5, 8
+CUSTOMERS, DAYS, SEEDS = 4_000, 5, 6
 
 
 def compare_scarcity(

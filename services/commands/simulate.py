@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history-days", type=int, default=30, help="days before the first offer (default 30)")
     parser.add_argument("--exploration-days", type=int, default=20, help="days on base rates (default 20)")
     parser.add_argument("--days", type=int, help="days measured with the model (default 8; scarcity: 5)")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="scarcity: banks compared, from --seed on (default 8)")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="scarcity: banks compared, from --seed on (default 6)")
     parser.add_argument("--epsilon", type=float, help="share of explored decisions (default: the strategy's own)")
 
 

@@ -16,7 +16,7 @@ from services.simulation.scarcity import (
 
 @pytest.fixture(scope="module")
 def small_bank() -> ScarcityRun:
-    return run_scarcity(customers=400, days=2, seed=3)
+    return run_scarcity(customers=200, days=1, seed=3)
 
 
 def test_nobody_uses_more_than_there_is(small_bank: ScarcityRun) -> None:
@@ -29,7 +29,7 @@ def test_hindsight_is_the_best_and_prices_come_next(small_bank: ScarcityRun) -> 
 
 
 def test_the_same_seed_gives_the_same_run(small_bank: ScarcityRun) -> None:
-    assert run_scarcity(customers=400, days=2, seed=3) == small_bank
+    assert run_scarcity(customers=200, days=1, seed=3) == small_bank
 
 
 def test_shares_and_gains_have_intervals_around_their_means() -> None:
