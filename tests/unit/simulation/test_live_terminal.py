@@ -73,7 +73,14 @@ def test_the_picture_shows_figures_decisions_with_reasons_and_addresses() -> Non
         console.print(picture(busy_stats(), AROUND))
     text = captured.get()
 
-    for part in ("Kairos", "gold_card", "NO_CANDIDATES", "HIGH_CARD_SPEND", "retail:9", "http://127.0.0.1:8000/v1/dictionary"):
+    for part in (
+        "Kairos",
+        "gold_card",
+        "NO_CANDIDATES",
+        "HIGH_CARD_SPEND",
+        "retail:9",
+        "http://127.0.0.1:8000/v1/dictionary",
+    ):
         assert part in text
 
 
