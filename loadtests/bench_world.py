@@ -74,6 +74,7 @@ async def fill_store(redis_url: str, features: CompiledFeatures, world: World, n
     """Writes every customer twice: as the product's state, and as the hash the baseline reads."""
     keys = RedisKeys(namespace=namespace, layout=features.layout)
     async with RedisClient.open(redis_url) as client:
+        await client.execute("SET", keys.complete, "1")
         for number, values in _customers(world.customers):
             customer = CustomerId(f"retail:{number}")
             state = fold(features, None, [_profile_update(customer, values)]).value

@@ -141,6 +141,8 @@ class CustomerReading:
     state: bytes | None
     ledger: bytes | None
     claimed: bytes | None = None
+    complete: bool = True
+    """Whether the states hold the whole log. If not, what a person refused or withdrew may be among what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

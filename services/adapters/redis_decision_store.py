@@ -36,12 +36,18 @@ class RedisDecisionStore:
         commands: list[Command] = [
             ("GET", self._keys.state(customer_id)),
             ("GET", self._keys.ledger(customer_id)),
+            ("EXISTS", self._keys.complete),
         ]
         if idempotency_key is not None:
             name = self._keys.idempotency(idempotency_key)
             commands.append(("SET", name, CLAIM, "NX", "GET", "EX", self._retention.idempotency_s))
-        state, ledger, *claimed = map(_bytes, await self._client.execute_many(commands))
-        return CustomerReading(state=state, ledger=ledger, claimed=claimed[0] if claimed else None)
+        state, ledger, complete, *claimed = await self._client.execute_many(commands)
+        return CustomerReading(
+            state=_bytes(state),
+            ledger=_bytes(ledger),
+            complete=complete == 1,
+            claimed=_bytes(claimed[0]) if claimed else None,
+        )
 
     async def claimed(self, idempotency_key: str) -> bytes | None:
         """The claim or answer under the key."""

@@ -46,6 +46,16 @@ class RedisKeys:
         """For each topic and partition the next offset the states of this layout want (a hash)."""
         return f"{self.namespace}:progress:{self.layout}"
 
+    @property
+    def whole(self) -> str:
+        """The topic partitions whose whole log, as it stood when a builder took it over, these states hold (a hash)."""
+        return f"{self.namespace}:whole:{self.layout}"
+
+    @property
+    def complete(self) -> str:
+        """Present while that is so of every partition: without it states and ledgers may lack what matters most."""
+        return f"{self.namespace}:complete:{self.layout}"
+
     def fence(self, writer: str) -> str:
         """What one state builder put down when it began its batch."""
         return f"{self.namespace}:fence:{self.layout}:{writer}"

@@ -84,6 +84,21 @@ class RedisStateStore:
         keys = (self._keys.fence(self._writer), self._keys.progress)
         _unfallen(await self._client.call("kairos_progress", keys, (self._fence, *pairs)))
 
+    async def mark_whole(self, partitions: Iterable[Partition], of: int) -> None:
+        """Notes that the states hold all of these partitions; once they hold `of` partitions they are complete, and
+        decisions rely on them. Raises StoreUnavailable when the server has lost writes since `begin_batch`."""
+        pairs = [part for topic, number in partitions for part in (f"{topic}/{number}", 1)]
+        if not pairs:
+            return
+        keys = (self._keys.fence(self._writer), self._keys.whole)
+        _unfallen(await self._client.call("kairos_progress", keys, (self._fence, *pairs)))
+        if await self._client.execute("HLEN", self._keys.whole) == of:
+            await self._client.execute("SET", self._keys.complete, "1")
+
+    async def mark_incomplete(self) -> None:
+        """From now on decisions do without these states, until every partition is whole again."""
+        await self._client.execute("DEL", self._keys.whole, self._keys.complete)
+
     async def begin_namespace(self) -> None:
         """Marks the states of this layout as begun: from now on their absence means loss."""
         await self._client.execute("SET", self._keys.epoch, str(int(time.time() * 1000)), "NX")

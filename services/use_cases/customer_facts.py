@@ -10,7 +10,7 @@ from decision_engine.engine import LEDGER_UNAVAILABLE
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.snapshot import read_snapshot
 from services.ports import CustomerReading
-from services.use_cases.degradation import LEDGER_UNREADABLE, STATE_UNAVAILABLE, STATE_UNREADABLE
+from services.use_cases.degradation import LEDGER_UNREADABLE, STATE_REBUILDING, STATE_UNAVAILABLE, STATE_UNREADABLE
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +31,9 @@ def customer_facts(
 ) -> CustomerFacts:
     """The facts of a reading; without one nothing is known, for the reasons in `missing`. Never raises for what is
     stored."""
+    if reading is not None and not reading.complete:
+        # A default consent must not stand in for a withdrawal, nor an empty ledger for a refusal, that is still unread.
+        return customer_facts(features, None, (STATE_REBUILDING,), now_ms)
     if reading is None:
         causes = (STATE_UNAVAILABLE, LEDGER_UNAVAILABLE, *missing)
         return CustomerFacts(snapshot=UNKNOWN_CUSTOMER, contacts=(), ledger=None, causes=causes)

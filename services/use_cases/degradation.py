@@ -2,7 +2,7 @@
 
 A cause either says what the decision had to do without (`state_unavailable`, `ledger_unavailable`, `model_missing`,
 `model_failed`, `store_unavailable`, `publish_delayed`, `unaudited`) or, beside it, why (`state_slow`,
-`state_unreadable`, `ledger_slow`, `ledger_unreadable`, `model_slow`, `store_slow`, `deadline`). Without a reason the
+`state_unreadable`, `state_rebuilding`, `ledger_slow`, `ledger_unreadable`, `model_slow`, `store_slow`, `deadline`). Without a reason the
 dependency was gone.
 """
 
@@ -17,6 +17,8 @@ STATE_UNAVAILABLE = "state_unavailable"
 STATE_SLOW = "state_slow"
 """The store did not answer within its share of the budget."""
 STATE_UNREADABLE = "state_unreadable"
+STATE_REBUILDING = "state_rebuilding"
+"""The states do not hold the whole log yet: they are new, or the store has lost them and they are being read again."""
 LEDGER_SLOW = "ledger_slow"
 LEDGER_UNREADABLE = "ledger_unreadable"
 """The ledger's records, or its answer to a reservation, make no sense."""

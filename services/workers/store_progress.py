@@ -34,6 +34,10 @@ class ProgressStore(Protocol):
 
     async def record_progress(self, positions: Mapping[Partition, int]) -> None: ...
 
+    async def mark_whole(self, partitions: Iterable[Partition], of: int) -> None: ...
+
+    async def mark_incomplete(self) -> None: ...
+
     async def begin_namespace(self) -> None: ...
 
 
@@ -67,6 +71,10 @@ class StoreProgress:
         self._recorded: dict[Partition, int] = {}
         self._resumed: dict[Partition, int] = {}
         """Where reading went back to; a log may have gaps, so the first record can lie beyond."""
+        self._targets: dict[Partition, int] = {}
+        """How far reading must come, in every partition owned, before the states hold all of it."""
+        self._partitions = 0
+        """How many there are in all topics."""
 
     async def admit(self, firsts: Mapping[Partition, int]) -> bool:
         """Whether the store still holds everything before the records at hand, which begin at `firsts`, and before
@@ -81,6 +89,7 @@ class StoreProgress:
         behind = {p: held[p] for p, position in standing.items() if self._is_behind(p, position, held[p])}
         resume = await self._where_to_resume(behind, standing) if behind else {}
         if not resume:
+            await self._mark_whole()
             return True
         await self._go_back(resume, firsts)
         return False
@@ -92,16 +101,33 @@ class StoreProgress:
         self._standing.update(positions)
         for partition in positions:
             self._resumed.pop(partition, None)
+        await self._mark_whole()
 
     async def _taken_over(self) -> dict[Partition, int]:
         """Forgets partitions given up; answers where reading begins in those taken over."""
         owned = self._stream.assigned()
-        for known in (self._standing, self._recorded, self._resumed):
+        for known in (self._standing, self._recorded, self._resumed, self._targets):
             for partition in known.keys() - owned:
                 del known[partition]
         new = owned - self._standing.keys()
         committed: Mapping[Partition, int | None] = await _in_time(self._stream.committed()) if new else {}
+        if new:
+            await self._aim(new)
         return {partition: committed.get(partition) or 0 for partition in new}
+
+    async def _aim(self, partitions: Iterable[Partition]) -> None:
+        """The log's end now is what the states must hold; a partition without records is held as it is."""
+        ends = await _in_time(self._stream.end_offsets())
+        beginnings = await _in_time(self._stream.beginning_offsets())
+        self._partitions = len(beginnings)
+        for partition in partitions:
+            end = ends.get(partition, 0)
+            self._targets[partition] = 0 if end <= beginnings.get(partition, 0) else end
+
+    async def _mark_whole(self) -> None:
+        """Again and again, not once: what the store forgets, and another builder's share of it, must come back."""
+        whole = [p for p, target in self._targets.items() if self._standing.get(p, 0) >= target]
+        await self._store.mark_whole(whole, self._partitions)
 
     async def _check_log(self, held: Mapping[Partition, int]) -> None:
         """A log that ends before what the store holds was made anew; its events would be taken for ones applied."""
@@ -147,7 +173,10 @@ class StoreProgress:
                 extra={"action": "none while the log reaches back; look into why the store lost writes"},
             )
             self._metrics.count("state_rewinds_total", topic=topic)
+        await self._store.mark_incomplete()
         await self._store.begin_namespace()
+        for partition in resume:
+            self._targets[partition] = max(self._targets.get(partition, 0), self._standing.get(partition, 0))
         self._resumed.update(resume)
         self._standing.update(resume)
         owned = self._stream.assigned()

@@ -184,12 +184,25 @@ async def serve(folder: Path, found: list[str], ready: threading.Event, stop: as
                 await role.stop()
 
 
+async def states_are_complete(client: httpx.AsyncClient, url: str) -> bool:
+    """Whether decisions rely on the states: the builder has read the log as it found it."""
+    body = {
+        "request_id": "ready",
+        "customer_id": "retail:1",
+        "channel": "mobile",
+        "placements": [{"id": "home_banner", "count": 1}],
+        "timeout_ms": 1000,
+        "dry_run": True,
+    }
+    return not (await client.post(f"{url}/v1/decisions", json=body)).json()["degraded"]
+
+
 async def until_ready(url: str, roles: list[RoleProcess]) -> None:
     deadline = asyncio.get_running_loop().time() + 60
     async with httpx.AsyncClient() as client:
         while asyncio.get_running_loop().time() < deadline:
             try:
-                if (await client.get(f"{url}/readyz")).status_code == 200:
+                if (await client.get(f"{url}/readyz")).status_code == 200 and await states_are_complete(client, url):
                     return
             except httpx.TransportError:
                 pass

@@ -33,6 +33,7 @@ from services.bootstrap import load_strategy, open_api
 from services.commands import explain, replay_check
 from services.ports import Delivery
 from services.settings import Settings, read_settings
+from services.use_cases.wire_time import rfc3339
 
 pytestmark = pytest.mark.servers
 
@@ -170,6 +171,7 @@ async def seed(settings: Settings, ages: Mapping[str, int]) -> None:
             profile = Update(event_key=number, source="bank.profile.updated", time_ms=moment, attributes={"age": age})
             value = fold(features, None, [PositionedUpdate(0, number, profile)]).value
             await client.execute("SET", keys.state(customer), value)
+        await client.execute("SET", keys.complete, "1")
 
 
 async def events_on(settings: Settings, topic: str, wanted: int) -> list[Any]:
@@ -260,6 +262,41 @@ async def test_a_store_that_is_gone_means_fallbacks_and_never_an_error(deploymen
     assert (await client.get("/v1/customers/retail:1")).status_code == 503
 
 
+async def test_a_store_that_refuses_writes_means_degraded_decisions_and_503_for_responses(
+    deployment: Deployment,
+) -> None:
+    client = deployment.client
+    option = (await ask(client, "before"))["placements"][0]["options"][0]
+    said = {"response_id": "r1", "tracking_id": option["tracking_id"], "outcome": "reject"}
+    async with RedisClient.open(deployment.settings.redis_url) as store:
+        await store.execute("CONFIG", "SET", "min-replicas-to-write", "1")
+        assert (await ask(client, "refused"))["degraded"] is True
+        refused = await client.post("/v1/responses", json=said)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        await store.execute("CONFIG", "SET", "min-replicas-to-write", "0")
+    assert (await client.post("/v1/responses", json=said)).json()["accepted"] == 1
+    assert (await ask(client, "after"))["degraded"] is False
+
+
+async def test_a_stop_keeps_late_records_before_the_store_is_closed(deployment: Deployment) -> None:
+    async with RedisClient.open(deployment.settings.redis_url) as store:
+
+        async def mend() -> None:
+            await asyncio.sleep(1.0)
+            await store.execute("CONFIG", "SET", "min-replicas-to-write", "0")
+
+        async with (
+            served(deployment.settings) as port,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as stopping,
+        ):
+            await store.execute("CONFIG", "SET", "min-replicas-to-write", "1")
+            answer = await ask(stopping, "late")
+            assert "state_unavailable" in answer["degraded_causes"]
+            mending = asyncio.create_task(mend())
+        assert mending.done(), "the stop has waited for the record"
+    assert (await deployment.client.get(f"/v1/decisions/{answer['decision_id']}")).status_code == 200
+
+
 async def test_a_store_that_hangs_is_answered_within_the_budget(deployment: Deployment) -> None:
     os.kill(deployment.valkey_pid, signal.SIGSTOP)
     try:
@@ -277,9 +314,12 @@ async def test_events_over_http_reach_the_bus(deployment: Deployment) -> None:
         "type": "bank.profile.updated",
         "source": "core",
         "subject": "retail:1",
-        "time": "2026-11-21T09:00:00Z",
+        "time": rfc3339(time_ns() // 1_000_000),
         "data": {"attributes": {"age": 41}},
     }
+    ahead = event | {"time": rfc3339(time_ns() // 1_000_000 + 600_000)}
+    early = await deployment.client.post("/v1/events", json=ahead)
+    assert (early.status_code, early.json()["errors"][0]["message"][:5]) == (422, "time:")
     answer = await deployment.client.post("/v1/events", json=[event, event | {"subject": "x"}])
     assert answer.status_code == 202
     assert (answer.json()["accepted"], answer.json()["rejected"][0]["index"]) == (1, 1)
