@@ -98,17 +98,17 @@ class CandidateCoder:
     def _gates(self, records: CandidateRecords) -> tuple[NDArray[np.bool_], Integers]:
         """Per offer whether it passed every gate, and the key of the gate that stopped it; an offer that passed, or was
         not asked for, has the key of the ranked lower."""
-        scored = np.zeros(len(self.offers), np.bool_)
+        falls, in_play = records.falls, np.zeros(len(self.offers), np.bool_)
+        for columns in records.placements:
+            in_play |= columns.plan.present
+        passed = falls == PASSED
         gates = np.full(len(self.offers), _RANKED_LOWER, np.intp)
         first = len(self.rejections.fixed)
-        for columns in records.placements:
-            offer_of = columns.plan.offer_of
-            scored[offer_of[columns.scored]] = True
-            stopped = np.flatnonzero((columns.rejections != PASSED) & (columns.rejections < self.rejections.gates))
-            numbers, offers = columns.rejections[stopped].astype(np.intp), offer_of[stopped]
-            own = np.maximum(numbers - first, 0)
-            gates[offers] = np.where(numbers < first, numbers + _FIRST_REJECTION, self.keys[offers, own])
-        return scored, gates
+        stopped = (in_play & ~passed).nonzero()[0]
+        numbers = falls[stopped].astype(np.intp)
+        own = self.keys[stopped, np.maximum(numbers - first, 0)]
+        gates[stopped] = np.where(numbers < first, numbers + _FIRST_REJECTION, own)
+        return in_play & passed, gates
 
     def _outcome(self, key: int) -> dict[str, object]:
         if key < _FIRST_REJECTION:
@@ -122,17 +122,23 @@ class CandidateCoder:
 
     def _factors(self, records: CandidateRecords, offers: Indexes) -> dict[str, object]:
         ranking = records.scored.ranking
-        factors = {
-            "propensity": _rounded(records.scored.propensity[offers]),
-            "context_weight": _rounded(ranking.context_weights[offers]),
-            "resource_cost": _rounded(ranking.resource_costs[offers]),
+        columns = {
+            "propensity": records.scored.propensity[offers],
+            "context_weight": ranking.context_weights[offers],
+            "resource_cost": ranking.resource_costs[offers],
         }
-        if not np.array_equal(self.levers[offers], ranking.levers[offers]):  # an experiment's arm changes them
-            factors["lever"] = _rounded(ranking.levers[offers])
-        priority = _product(factors, self.values[offers], self.levers[offers])
-        if not np.allclose(priority, ranking.priorities[offers], rtol=_AGREES, atol=_AGREES):
-            factors["priority"] = _rounded(ranking.priorities[offers])
-        return {name: column for name, column in factors.items() if name not in _ZERO_IF_ABSENT or any(column)}
+        values, levers, priorities = self.values[offers], self.levers[offers], ranking.priorities[offers]
+        changed = ranking.levers[offers]
+        if not np.array_equal(levers, changed):  # an experiment's arm changes them
+            columns["lever"] = changed
+        # Rounded together: for so few numbers it is the calls that take time.
+        rounded = _round(np.concatenate([*columns.values(), priorities])).reshape(len(columns) + 1, len(offers))
+        factors = dict(zip(columns, rounded, strict=False))
+        if not _agree(_product(factors, values, levers), priorities):
+            factors["priority"] = rounded[-1]
+        return {
+            name: column.tolist() for name, column in factors.items() if name not in _ZERO_IF_ABSENT or column.any()
+        }
 
 
 class CandidateCoding:
@@ -220,7 +226,7 @@ class _Decoder:
         columns = {"propensity": _numbers(coded["propensity"])}
         columns |= {name: _numbers(coded[name]) if name in coded else column for name, column in absent.items()}
         product = _product(columns, *_declared(declared))
-        columns["priority"] = _numbers(coded["priority"]) if "priority" in coded else _rounded(product)
+        columns["priority"] = _numbers(coded["priority"]) if "priority" in coded else _round(product).tolist()
         rows = zip(*columns.values(), strict=True)
         return {offer: dict(zip(columns, row, strict=True)) for offer, row in zip(offers, rows, strict=True)}
 
@@ -239,12 +245,19 @@ def _declared(offers: Sequence[Offer]) -> tuple[Numbers, Numbers]:
     return values, np.array([offer.lever for offer in offers], np.float64)
 
 
-def _product(factors: Mapping[str, Sequence[float]], values: Numbers, levers: Numbers) -> Numbers:
+def _product(factors: Mapping[str, Sequence[float] | Numbers], values: Numbers, levers: Numbers) -> Numbers:
     """P x (1 + C/100) x V x (1 + L/100) - resource cost, of rounded factors."""
-    lever = np.array(factors["lever"], np.float64) if "lever" in factors else levers
-    boosted = np.array(factors["propensity"]) * (1.0 + np.array(factors["context_weight"]) / 100.0)
-    product: Numbers = boosted * values * (1.0 + lever / 100.0) - np.array(factors["resource_cost"])
+    lever = np.asarray(factors["lever"], np.float64) if "lever" in factors else levers
+    boosted = np.asarray(factors["propensity"]) * (1.0 + np.asarray(factors["context_weight"]) / 100.0)
+    product: Numbers = boosted * values * (1.0 + lever / 100.0) - np.asarray(factors["resource_cost"])
     return product
+
+
+def _agree(product: Numbers, priorities: Numbers) -> bool:
+    """Whether all are as near as rounding leaves them."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(product - priorities) <= _AGREES + _AGREES * np.abs(priorities)
+    return bool((near | (product == priorities)).all())
 
 
 def _distinct(columns: Sequence[Numbers]) -> tuple[list[float], list[Integers]]:
@@ -254,19 +267,19 @@ def _distinct(columns: Sequence[Numbers]) -> tuple[list[float], list[Integers]]:
     numbers = np.concatenate(columns)
     # Most neighbours are alike, and only where they are not is there anything to sort.
     starts = np.flatnonzero(np.concatenate(([True], numbers[1:] != numbers[:-1]))) if len(numbers) else np.zeros(0, int)
-    values, places = np.unique(_rounded(numbers[starts]), return_inverse=True)
+    values, places = np.unique(_round(numbers[starts]), return_inverse=True)
     whole = np.repeat(places.reshape(-1), np.diff(starts, append=len(numbers)))
     return values.tolist(), np.split(whole, np.cumsum([len(column) for column in columns])[:-1])
 
 
-def _rounded(numbers: Numbers) -> list[float]:
+def _round(numbers: Numbers) -> Numbers:
     """To `DIGITS` significant digits, and none beyond the 22nd decimal place."""
     sizes = np.abs(numbers)
     magnitudes = np.floor(np.log10(sizes, out=np.zeros(len(sizes)), where=sizes > 0)).astype(np.intp)
-    up = _POWERS[np.clip(DIGITS - 1 - magnitudes, 0, len(_POWERS) - 1)]
-    down = _POWERS[np.clip(magnitudes + 1 - DIGITS, 0, len(_POWERS) - 1)]
+    up = _POWERS[np.minimum(np.maximum(DIGITS - 1 - magnitudes, 0), len(_POWERS) - 1)]
+    down = _POWERS[np.minimum(np.maximum(magnitudes + 1 - DIGITS, 0), len(_POWERS) - 1)]
     # Whole numbers and powers of ten are exact here, so the quotient is the nearest to the decimal and prints as it.
-    rounded: list[float] = (np.round(numbers * up / down) / up * down).tolist()
+    rounded: Numbers = np.rint(numbers * up / down) / up * down
     return rounded
 
 

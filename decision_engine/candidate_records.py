@@ -79,6 +79,11 @@ class CandidateRecords(Sequence[Candidate]):
         draft = self._draft
         return ScoredOffers(offers=self._prepared.offers, propensity=draft.scores.propensity, ranking=draft.ranking)
 
+    @property
+    def falls(self) -> Falls:
+        """The rejections by gates, by offer."""
+        return self._draft.falls
+
     @cached_property
     def placements(self) -> tuple[PlacementColumns, ...]:
         """The fates, by placement as asked."""
@@ -134,7 +139,7 @@ class CandidateRecords(Sequence[Candidate]):
         self, plan: PlacementPlan, candidate: int, fate: Fate, rejection: Rejection | None, chance: float
     ) -> Candidate:
         """The record of a candidate that passed every gate."""
-        offer, ranking = plan.offer_of[candidate], self._draft.ranking
+        offer, ranking = plan.offer_of.item(candidate), self._draft.ranking
         facts = self._prepared.offers[offer]
         return Candidate(
             placement=plan.placement.id,
@@ -144,12 +149,12 @@ class CandidateRecords(Sequence[Candidate]):
             stage=rejection.stage if rejection is not None else None,
             rule=rejection.rule if rejection is not None else None,
             code=rejection.code if rejection is not None else None,
-            propensity=float(self._draft.scores.propensity[offer]),
-            context_weight=float(ranking.context_weights[offer]),
+            propensity=self._draft.scores.propensity.item(offer),
+            context_weight=ranking.context_weights.item(offer),
             value=facts.value,
-            lever=float(ranking.levers[offer]),
-            resource_cost=float(ranking.resource_costs[offer]),
-            priority=float(ranking.priorities[offer]),
+            lever=ranking.levers.item(offer),
+            resource_cost=ranking.resource_costs.item(offer),
+            priority=ranking.priorities.item(offer),
             selection_probability=chance,
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,7 @@ class PlacementPlan:
     """Per candidate 1 / the number of its offer's treatments here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedPlacement:
+class AskedPlacement(NamedTuple):
     """A placement as a request asks for it; `plan` is None when the channel has no such placement."""
 
     number: int

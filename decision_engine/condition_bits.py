@@ -48,7 +48,10 @@ def compile_conditions(strategy: Strategy) -> ConditionBits:
     """Compiles every condition of every offer, each text once. Raises ConditionError for an unchecked strategy."""
     texts = list(dict.fromkeys(text for offer in strategy.offers for text in _texts_of(offer)))
     types = _types_of(strategy)
-    checked = [checked_condition(text, types) for text in texts]
+    compiled = [(text, checked_condition(text, types)) for text in texts]
+    # Side by side, the conditions on one attribute make narrow groups in the index.
+    compiled.sort(key=lambda each: sorted(names_in(each[1].expression)))
+    texts, checked = [text for text, _ in compiled], [condition for _, condition in compiled]
     attributes = tuple(frozenset(_customer_names(condition.expression)) for condition in checked)
     neutral = [not names and not _asks_holdings(c.expression) for c, names in zip(checked, attributes, strict=True)]
     return ConditionBits(

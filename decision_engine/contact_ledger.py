@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from decision_engine.outcomes import ContactStatus
 
-RECORD = Struct("<8sIIIIHBBIdddd")
+RECORD = Struct("<8sIIIIHB5xdddd")
 """64 bytes, little-endian: tracking key, offer, group, issue, channel (32-bit keys), status bits, flags,
-padding, padding, then epoch milliseconds as doubles: reserved, expires, contact, outcome (0 = never)."""
+five bytes of padding, then epoch milliseconds as doubles: reserved, expires, contact, outcome (0 = never)."""
 MANDATORY_FLAG = 1
 OUTBOUND_FLAG = 2
 """The bank came to the customer; without it the customer came to the bank."""
@@ -48,9 +48,9 @@ class Direction(IntEnum):
     OUTBOUND = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ContactRecord:
-    """One contact with one person: what was reserved or shown, and everything that came of it."""
+class ContactRecord(NamedTuple):  # a decision reads dozens of them
+    """One contact with one person: what was reserved or shown, and everything that came of it; the fields in the order
+    of `RECORD`."""
 
     tracking: bytes
     offer: int
@@ -127,19 +127,12 @@ def decode_records(blob: bytes | None) -> tuple[ContactRecord, ...]:
     """The records of one customer, oldest first; a missing ledger is an empty one."""
     if not blob:
         return ()
-    return tuple(
-        ContactRecord(t, o, g, i, c, s, f, r, e, k, u)
-        for t, o, g, i, c, s, f, _, _, r, e, k, u in RECORD.iter_unpack(blob)
-    )
+    return tuple(map(ContactRecord._make, RECORD.iter_unpack(blob)))
 
 
 def encode_records(records: Iterable[ContactRecord]) -> bytes:
     """The stored form of the records."""
-    return b"".join(
-        RECORD.pack(r.tracking, r.offer, r.group, r.issue, r.channel, r.status, r.flags, 0, 0,
-                    r.reserved_ms, r.expires_ms, r.contact_ms, r.outcome_ms)
-        for r in records
-    )  # fmt: skip
+    return b"".join(RECORD.pack(*record) for record in records)
 
 
 def first_refusal(rules: Sequence[ContactRule], records: Sequence[ContactRecord], now_ms: float) -> ContactRule | None:

@@ -4,17 +4,17 @@ Every limit is counted once a decision over the person's records; what remains i
 The ledger runs the very same rules again, atomically, when it reserves.
 """
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from decision_engine.calendar_windows import DAY_MINUTES, first_moment_ms, local_time, window_start_ms
+from decision_engine.contact_counting import TIME_OF, LiveRecords, MatchingRecords, live_records
 from decision_engine.contact_ledger import (
-    LOST_FLAG,
-    OUTBOUND_FLAG,
     ContactClock,
     ContactRecord,
     ContactRule,
@@ -23,20 +23,11 @@ from decision_engine.contact_ledger import (
 )
 from decision_engine.identifiers import key32
 from decision_engine.offers import Offer
-from decision_engine.outcomes import ContactStatus, Stage
+from decision_engine.outcomes import Stage
 from decision_engine.rejections import PASSED, EngineRejection, Falls, Indexes, Mask, Rejection
 from decision_engine.strategy import AppliesTo, ContactLimit, ContactWindow
 
-_RESERVED = int(ContactStatus.RESERVED)
-_ANY_RESPONSE = int(ContactStatus.ANY_RESPONSE)
-_ANSWERS = int(ContactStatus.ANY_RESPONSE & ~ContactStatus.IMPRESSION)
 _NONE: Indexes = np.empty(0, np.intp)
-_KEY_OF: Mapping[Scope, Callable[[ContactRecord], int]] = {
-    Scope.OFFER: attrgetter("offer"),
-    Scope.GROUP: attrgetter("group"),
-    Scope.ISSUE: attrgetter("issue"),
-    Scope.CHANNEL: attrgetter("channel"),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +43,8 @@ class OfferKeys:
 class PlannedLimit:
     """A limit made ready. It counts contacts whose key in the `scope` is `key` (None: each key by itself), and holds
     back the offers of `holds`, in one `channel` (its key) or in all of them. `window` is the place of its window among
-    the distinct ones. `statuses` and `without` are the limit's, as plain numbers."""
+    the distinct ones, `counting` that of what it counts: limits alike in it differ in window, scope and number only.
+    `statuses` and `without` are the limit's, as plain numbers."""
 
     limit: ContactLimit
     scope: Scope
@@ -60,6 +52,7 @@ class PlannedLimit:
     holds: Mask
     channel: int | None
     window: int
+    counting: int
     statuses: int
     without: int
 
@@ -83,6 +76,8 @@ class ContactPlan:
     outbound: frozenset[int]
     calendar_starts: MutableMapping[str, tuple[int, int, int]]
     """By calendar window: its start, and the local day it holds for (a memory, filled on use)."""
+    concerning: MutableMapping[int, tuple[int, ...]]
+    """By channel the places of the limits that hold anything back in it, last first (a memory, filled on use)."""
 
 
 def plan_contacts(
@@ -96,6 +91,7 @@ def plan_contacts(
     the channels in which the bank comes to the customer."""
     keys = tuple(OfferKeys(offer=key32(o.name), group=key32(o.group), issue=key32(o.issue)) for o in offers)
     windows = tuple(dict.fromkeys(limit.window for limit in limits))
+    countings = list(dict.fromkeys(map(_counting, limits)))
     members = {
         Scope.OFFER: _members([key.offer for key in keys]),
         Scope.GROUP: _members([key.group for key in keys]),
@@ -109,7 +105,10 @@ def plan_contacts(
         AppliesTo.ALL: np.ones(len(keys), np.bool_),
     }
     plan = ContactPlan(
-        limits=tuple(_planned(limit, windows.index(limit.window), members, held_by) for limit in limits),
+        limits=tuple(
+            _planned(limit, windows.index(limit.window), countings.index(_counting(limit)), members, held_by)
+            for limit in limits
+        ),
         windows=windows,
         zone=zone,
         first_number=first_number,
@@ -120,6 +119,7 @@ def plan_contacts(
         marketing=marketing,
         outbound=frozenset(map(key32, outbound)),
         calendar_starts={},
+        concerning={},
     )
     return plan, tuple(Rejection(Stage.CONTACT_POLICY, limit.id, limit.code) for limit in limits)
 
@@ -185,16 +185,16 @@ def screen_contacts(moment: ContactMoment, records: Sequence[ContactRecord]) -> 
     """Which offers are at a limit now."""
     plan = moment.plan
     falls = np.full(len(plan.keys), PASSED, np.int16)
-    live = _live(records, moment.now_ms)
+    live = live_records(records, moment.now_ms)
     if live.records or live.lost:
-        for place in reversed(range(len(plan.limits))):  # the first limit that refuses is the one that counts
+        matching: dict[int, MatchingRecords] = {}
+        for place in _concerning(moment):  # the first limit that refuses is the one that counts
             planned = plan.limits[place]
-            if moment.concerns(planned):
-                full = _offers_at_limit(moment, place, live)
-                if full is None:
-                    falls[planned.holds] = plan.first_number + place
-                elif len(full):
-                    falls[full[planned.holds[full]]] = plan.first_number + place
+            full = _offers_at_limit(moment, place, live, matching)
+            if full is None:
+                falls[planned.holds] = plan.first_number + place
+            elif len(full):
+                falls[full[planned.holds[full]]] = plan.first_number + place
     return falls
 
 
@@ -204,6 +204,15 @@ def screen_without_ledger(plan: ContactPlan) -> Falls:
     return np.where(refused, np.int16(EngineRejection.LEDGER_UNAVAILABLE), np.int16(PASSED))
 
 
+def _concerning(moment: ContactMoment) -> tuple[int, ...]:
+    places = moment.plan.concerning.get(moment.channel)
+    if places is None:
+        limits = moment.plan.limits
+        places = tuple(place for place in reversed(range(len(limits))) if moment.concerns(limits[place]))
+        moment.plan.concerning[moment.channel] = places
+    return places
+
+
 def _members(keys: Sequence[int]) -> dict[int, Indexes]:
     members: dict[int, list[int]] = {}
     for index, key in enumerate(keys):
@@ -211,9 +220,15 @@ def _members(keys: Sequence[int]) -> dict[int, Indexes]:
     return {key: np.array(indexes, np.intp) for key, indexes in members.items()}
 
 
+def _counting(limit: ContactLimit) -> tuple[int, int, Direction, ContactClock]:
+    """What a limit counts, wherever and since whenever it does."""
+    return int(limit.statuses), int(limit.without), limit.direction, limit.clock
+
+
 def _planned(
     limit: ContactLimit,
     window: int,
+    counting: int,
     members: Mapping[Scope, Mapping[int, Indexes]],
     held_by: Mapping[AppliesTo, Mask],
 ) -> PlannedLimit:
@@ -230,65 +245,34 @@ def _planned(
         holds=holds,
         channel=of if limit.scope is Scope.CHANNEL else None,
         window=window,
+        counting=counting,
         statuses=int(limit.statuses),
         without=int(limit.without),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Live:
-    """The records that can count, each with the status it counts as; those of them that somebody answered; and the
-    marks of those dropped."""
-
-    records: list[tuple[int, ContactRecord]]
-    answered: list[tuple[int, ContactRecord]]
-    lost: list[ContactRecord]
-
-
-def _live(records: Sequence[ContactRecord], now_ms: int) -> _Live:
-    """A lapsed reservation is none."""
-    live: list[tuple[int, ContactRecord]] = []
-    lost: list[ContactRecord] = []
-    for record in records:
-        if record.flags & LOST_FLAG:
-            lost.append(record)
-        elif record.status != _RESERVED:
-            live.append((record.status & _ANY_RESPONSE, record))
-        elif record.expires_ms > now_ms:
-            live.append((_RESERVED, record))
-    return _Live(live, [entry for entry in live if entry[0] & _ANSWERS], lost)
-
-
-def _offers_at_limit(moment: ContactMoment, place: int, live: _Live) -> Indexes | None:
+def _offers_at_limit(
+    moment: ContactMoment, place: int, live: LiveRecords, known: MutableMapping[int, MatchingRecords]
+) -> Indexes | None:
     """The offers whose key is full, as an index into the offers; None for all of them."""
     plan, planned, since = moment.plan, moment.plan.limits[place], moment.starts[place]
     limit = planned.limit
-    if len(live.records) < limit.limit and not live.lost:
-        return _NONE
-    statuses, without = planned.statuses, planned.without
-    by_contact = limit.clock is ContactClock.CONTACT
-    if any(r.status & statuses and (r.contact_ms if by_contact else r.outcome_ms) >= since for r in live.lost):
+    if live.lost and any(r.status & planned.statuses and TIME_OF[limit.clock](r) >= since for r in live.lost):
         return None
-    able = live.records if statuses & ~_ANSWERS else live.answered
-    if by_contact:
-        matching = [r for status, r in able if status & statuses and r.contact_ms >= since]
-    else:
-        matching = [r for status, r in able if status & statuses and r.outcome_ms >= since]
-    if without:
-        matching = [record for record in matching if not record.status & without]
-    if limit.direction is not Direction.ANY:
-        matching = [record for record in matching if bool(record.flags & OUTBOUND_FLAG) is moment.outbound]
-    if len(matching) < limit.limit:
+    if len(live.records) < limit.limit:
+        return _NONE
+    matching = known.get(planned.counting)
+    if matching is None:
+        matching = known[planned.counting] = MatchingRecords(limit, live, outbound=moment.outbound)
+    first = bisect_left(matching.times, since)
+    if len(matching.times) - first < limit.limit:
         return _NONE
     if planned.scope is Scope.ALL:
         return None
-    key_of = _KEY_OF[planned.scope]
+    keys = matching.keys(planned.scope)[first:]
     key = moment.channel if planned.key is None and planned.scope is Scope.CHANNEL else planned.key
     if key is not None:
-        return None if sum(key_of(record) == key for record in matching) >= limit.limit else _NONE
-    counts: dict[int, int] = {}
-    for found in map(key_of, matching):
-        counts[found] = counts.get(found, 0) + 1
+        return None if keys.count(key) >= limit.limit else _NONE
     members = plan.members[planned.scope]
-    full = [members[found] for found, count in counts.items() if count >= limit.limit and found in members]
+    full = [members[found] for found, count in Counter(keys).items() if count >= limit.limit and found in members]
     return np.concatenate(full) if full else _NONE

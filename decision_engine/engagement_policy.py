@@ -59,9 +59,9 @@ def plan_engagement(offers: Sequence[Offer], conditions: ConditionBits, first_nu
 def screen_engagement(plan: EngagementPlan, truth: Mask, standing: SuitabilityStanding) -> Falls:
     """Which offers break a rule, and the first one each breaks."""
     suits = [level <= standing.level for level in RISK_LEVELS]
-    held = np.concatenate([truth, np.array([True, *suits, False])])[plan.table]
+    held = np.concatenate([truth, np.array([True, *suits, False])]).take(plan.table)
     first = held.argmin(axis=1)
-    falls: Falls = plan.numbers[first]
+    falls: Falls = plan.numbers.take(first)
     falls[first == plan.risk_column] = standing.refusal
     return falls
 

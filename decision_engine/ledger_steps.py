@@ -5,7 +5,6 @@ step takes one person's records, oldest reservation first, and gives the new one
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from decision_engine.contact_ledger import (
     LOST_FLAG,
@@ -94,8 +93,7 @@ def answered(record: ContactRecord, status: int, at_ms: float) -> ContactRecord:
     """The record after an outcome (its status bit). Only the first contact counts as its time, the last outcome as
     the outcome's; an impression is no outcome."""
     only_reserved = record.status == _RESERVED
-    return replace(
-        record,
+    return record._replace(
         status=record.status | status,
         contact_ms=at_ms if only_reserved else min(record.contact_ms, at_ms),
         outcome_ms=record.outcome_ms if status == ContactStatus.IMPRESSION else max(record.outcome_ms, at_ms),
@@ -138,8 +136,7 @@ def _joined(one: ContactRecord, other: ContactRecord) -> ContactRecord:
         contact_ms = one.contact_ms
     else:
         contact_ms = min(one.contact_ms, other.contact_ms)
-    return replace(
-        one,
+    return one._replace(
         status=one.status | other.status,
         flags=one.flags | other.flags,
         reserved_ms=min(one.reserved_ms, other.reserved_ms),

@@ -23,6 +23,7 @@ So every probability is a sum that needs no simulation, for the first place and 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,8 +76,7 @@ class Promotion:
         return float(self.chances[self.promotables.candidates == candidate].sum())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
+class Draw(NamedTuple):
     """What names a draw, so that it can be made again: the decision's seed and the placement's label."""
 
     seed: str
@@ -115,8 +115,11 @@ class Lottery:
         """Offers with their candidates in drawn order; lazily, as only the first few places are ever needed."""
         moved = self._moved()
         if moved is None:
-            yield from ((offer, self._plan.starts[offer]) for offer in self._greedy)
-            return
+            return zip(self._greedy, map(self._plan.starts.__getitem__, self._greedy), strict=False)
+        return self._drawn(moved)
+
+    def _drawn(self, moved: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """The order with the movers where they were drawn to."""
         held = set(self._places)
         for place, offer in enumerate(self._greedy):
             yield next(moved) if place in held else (offer, self._plan.starts[offer])

@@ -41,7 +41,7 @@ def plan_reasons(offers: Sequence[Offer], conditions: ConditionBits, first_local
 
 def reasons_for(plan: ReasonPlan, offer: int, truth: Mask, locale: str) -> Reasons:
     """The first reasons that hold, in the locale asked for or else the strategy's first."""
-    held = [reason for reason in plan.of_offer[offer] if truth[reason.place]]
+    held = [reason for reason in plan.of_offer[offer] if truth.item(reason.place)]
     return tuple(
         (reason.code, reason.text.get(locale) or reason.text.get(plan.first_locale, reason.code))
         for reason in held[:MOST_REASONS]

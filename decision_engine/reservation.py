@@ -55,13 +55,6 @@ def plan_reservation(
 
 def _facts(prepared: PreparedStrategy, offer: int, moment: ContactMoment, rules: MomentRules) -> tuple[object, ...]:
     """What an alternative says of its offer, wherever it would stand: all but the tracking key, in that order."""
-    return Alternative(
-        tracking=b"",
-        offer=prepared.contacts.keys[offer].offer,
-        group=prepared.contacts.keys[offer].group,
-        issue=prepared.contacts.keys[offer].issue,
-        channel=moment.channel,
-        mandatory=prepared.offers[offer].mandatory,
-        rules=rules.of(offer),
-        outbound=moment.outbound,
-    )[1:]
+    keys = prepared.contacts.keys[offer]
+    mandatory = prepared.offers[offer].mandatory
+    return keys.offer, keys.group, keys.issue, moment.channel, mandatory, rules.of(offer), moment.outbound

@@ -1,7 +1,7 @@
 """Seating: who stands where after the ledger has answered, and who lost a place to it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from decision_engine.errors import DecisionEngineError
 from decision_engine.rejections import BUNDLE, DUPLICATE, RESERVED_MEANWHILE, Rejection
@@ -13,8 +13,7 @@ class ReservationMismatch(DecisionEngineError):
     """The ledger's answer does not belong to this draft's reservation."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementSeating:
+class PlacementSeating(NamedTuple):
     """`number` is the placement's in the request. `seated` pairs positions, numbered over the whole decision, with what
     stands there; `refused` are the candidates that were tried before it and the reason they lost."""
 
@@ -33,21 +32,34 @@ def seat_placements(
     offered = set() if allow_duplicates else {seat.offer for seat in choice if seat is not None}
     result, first = [], 0
     for placement in slate:
-        numbers = range(first, first + len(placement.positions))
-        first = numbers.stop
-        seated = tuple((number, seat) for number in numbers if (seat := choice[number]) is not None)
-        tried = [seat for number in numbers for seat in positions[number][: taken[number]]]
+        seated: list[tuple[int, Seat]] = []
+        tried: list[Seat] = []
+        for number, seats in enumerate(placement.positions, first):
+            seat = choice[number]
+            if seat is not None:
+                seated.append((number, seat))
+            if taken[number] != 0:
+                tried += seats[: taken[number]]
+        first += len(placement.positions)
         lone = _without_parents(placement, seated)
-        seated = tuple((number, seat) for number, seat in seated if seat.candidate not in lone)
-        stays = {seat.candidate for _, seat in seated}
-        refused = {
-            seat.candidate: DUPLICATE if seat.offer in offered else RESERVED_MEANWHILE
-            for seat in tried
-            if seat.candidate not in stays
-        }
+        if lone:
+            seated = [(number, seat) for number, seat in seated if seat.candidate not in lone]
+        refused = _refused(tried, seated, offered) if tried else {}
         refused |= dict.fromkeys(lone, BUNDLE)
-        result.append(PlacementSeating(placement.asked.number, seated, refused))
+        result.append(PlacementSeating(placement.asked.number, tuple(seated), refused))
     return tuple(result)
+
+
+def _refused(
+    tried: Sequence[Seat], seated: Sequence[tuple[int, Seat]], offered: Collection[int]
+) -> dict[int, Rejection]:
+    """Why those that were tried and do not stand lost their places."""
+    stays = {seat.candidate for _, seat in seated}
+    return {
+        seat.candidate: DUPLICATE if seat.offer in offered else RESERVED_MEANWHILE
+        for seat in tried
+        if seat.candidate not in stays
+    }
 
 
 def _without_parents(placement: PlacementSlate, seated: Sequence[tuple[int, Seat]]) -> frozenset[int]:

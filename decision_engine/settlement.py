@@ -68,15 +68,17 @@ def _options(
     request = draft.request
     expires_ms = lapses_ms(prepared, request)
     return tuple(
-        Option(
-            tracking_id=tracking_id(request, position),
-            candidate=candidates.offered(seating.number, seat),
-            rank=rank,
-            mandatory=prepared.offers[seat.offer].mandatory,
-            reasons=reasons_for(prepared.reasons, seat.offer, draft.truth, request.locale)
-            if draft.personalised
-            else (),
-            expires_ms=expires_ms,
-        )
-        for rank, (position, seat) in enumerate(seating.seated, start=1)
+        [
+            Option(
+                tracking_id=tracking_id(request, position),
+                candidate=candidates.offered(seating.number, seat),
+                rank=rank,
+                mandatory=prepared.offers[seat.offer].mandatory,
+                reasons=reasons_for(prepared.reasons, seat.offer, draft.truth, request.locale)
+                if draft.personalised
+                else (),
+                expires_ms=expires_ms,
+            )
+            for rank, (position, seat) in enumerate(seating.seated, start=1)
+        ]
     )

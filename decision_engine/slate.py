@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from decision_engine.candidates import AskedPlacement
 from decision_engine.exploration import Explorer
@@ -20,6 +21,7 @@ from decision_engine.seats import Seat, kept_out
 from decision_engine.slate_field import SlateField, Taken, Unit
 from decision_engine.slate_plan import SlatePlan
 
+_new = tuple.__new__
 SPARES = 4
 """Alternatives behind each winner: enough that losing a position to a concurrent decision is rare."""
 
@@ -35,8 +37,7 @@ class SlateTerms:
     allow_duplicates: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementSlate:
+class PlacementSlate(NamedTuple):  # a decision makes several, and a tuple is made three times as fast
     """One placement filled. `places` is how many it has been given, `lottery` what was drawn from (None where there
     is nothing to show); `positions` the alternatives of each position, the winner first."""
 
@@ -84,7 +85,9 @@ class _Filler:
             units = self._units[asked.number]
         filling = _Filling(asked, self.field, units, self.taken, self._terms.explorer)
         self.taken.offers.extend(filling.offers)
-        if not self._together or set(filling.offers) != {offer for unit in units for offer in unit}:
+        if self._units is not None and (
+            not self._together or set(filling.offers) != {offer for unit in units for offer in unit}
+        ):
             self._units = None  # what is left has to be assigned anew
         return filling
 
@@ -98,14 +101,13 @@ class _Filling:
         self.asked = asked
         assigned = [offer for unit in units for offer in unit]
         self.places = len(assigned)
+        bundles = [unit for unit in units if len(unit) > 1] if field.plan.bundles else []
         self.lottery: Lottery | None = None
         self._rest: Iterator[Seat] = iter(())
         if asked.plan is not None:
             greedy = field.greedy(asked.number, assigned, taken)
             # Who stands in a bundle stays there.
-            others = (
-                field.others.union(*(unit for unit in units if len(unit) > 1)) if field.plan.bundles else field.others
-            )
+            others = field.others.union(*bundles) if bundles else field.others
             movers: Sequence[int] = range(len(greedy))
             if others:
                 movers = [place for place, offer in enumerate(greedy) if offer not in others]
@@ -113,8 +115,10 @@ class _Filling:
             self._rest = _seats(self.lottery)
         self.winners = list(islice(self._rest, len(assigned)))
         self.offers = [seat.offer for seat in self.winners]
-        seat_of = {seat.offer: seat.candidate for seat in self.winners}
-        self.bundled = {seat_of[child]: seat_of[unit[0]] for unit in units for child in unit[1:]}
+        self.bundled: dict[int, int] = {}
+        if bundles:
+            seat_of = {seat.offer: seat.candidate for seat in self.winners}
+            self.bundled = {seat_of[child]: seat_of[unit[0]] for unit in bundles for child in unit[1:]}
 
     def finished(self, field: SlateField, taken: Taken, spares: "_Spares") -> PlacementSlate:
         """Adds the spares, once all winners of the request are known."""
@@ -175,4 +179,4 @@ class _Spares:
 
 
 def _seats(lottery: Lottery) -> Iterator[Seat]:
-    return (Seat(offer, candidate, place) for place, (offer, candidate) in enumerate(lottery.order()))
+    return (_new(Seat, (offer, candidate, place)) for place, (offer, candidate) in enumerate(lottery.order()))

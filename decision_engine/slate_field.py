@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
-import numpy as np
-
 from decision_engine.assignment import Contest, assign_by_value
 from decision_engine.assignment_flow import assign_by_flow
-from decision_engine.candidates import AskedPlacement
+from decision_engine.candidates import AskedPlacement, PlacementPlan
 from decision_engine.rejections import Indexes, Mask
 from decision_engine.slate_plan import SlatePlan
 
 MOST_VARIANTS = 256
 """Ways to place bundles that are compared; bundles of lesser parents beyond that are taken apart."""
+_FEW = 64
+"""Below this many offers a plain loop is faster than an array."""
 _MANDATORY = 1 << 200
 """Worth more than any sum of priorities."""
 
@@ -25,31 +25,22 @@ Unit = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class SlateField:
-    """The offers still alive, best first. `here` are those of them that each placement has, `presence` the same by
-    offer: bit i for placement i. `others` are those that no draw may move."""
+    """The offers still alive, best first. `here` are those of them that each placement has; `others` are those that no
+    draw may move."""
 
     asked: Sequence[AskedPlacement]
     plan: SlatePlan
     offers: list[int]
     here: list[list[int]]
-    presence: list[int]
     others: frozenset[int]
 
     @classmethod
     def of(cls, asked: Sequence[AskedPlacement], plan: SlatePlan, order: Indexes, entrants: Mask) -> "SlateField":
         """Lines up the alive offers of `order`."""
-        # Beyond 62 placements in one request a machine word does not hold the bits.
-        presence: Indexes = np.zeros(len(order), np.intp if len(asked) <= 62 else np.object_)
-        here: list[list[int]] = []
-        for number, placement in enumerate(asked):
-            if placement.plan is None:
-                here.append([])
-                continue
-            present = placement.plan.present[order]
-            presence |= present.astype(presence.dtype) << number
-            here.append(order[present].tolist())
+        offers: list[int] = order.tolist()
+        here = [[] if placement.plan is None else _present(placement.plan, order, offers) for placement in asked]
         others = frozenset(order[~entrants[order]].tolist())
-        return cls(asked, plan, order.tolist(), here, presence.tolist(), others)
+        return cls(asked, plan, offers, here, others)
 
     def rank(self, offer: int) -> int:
         """The offer's place in the order of all."""
@@ -69,7 +60,7 @@ class SlateField:
 
     def assigned(self, places: range, taken: "Taken", priorities: Sequence[float]) -> list[list[Unit]]:
         """The best assignment to those placements of what is not taken, each in the order of showing."""
-        presence = [0 if taken.bars(offer) else bits for offer, bits in zip(self.offers, self.presence, strict=True)]
+        presence = [0 if taken.bars(offer) else bits for offer, bits in self._presence().items()]
         bundles = self._bundles(presence)
         if self.plan.children:
             # Children whose parent is not in play cannot stand at all; the others only where their bundle does.
@@ -92,6 +83,14 @@ class SlateField:
         repeats = 1 if len(places) == 1 else self.plan.repeats
         held = _assigned(contest, values, repeats, bundles)
         return [[tuple(self.offers[number] for number in unit) for unit in units] for units in held]
+
+    def _presence(self) -> dict[int, int]:
+        """By offer the placements that have it: bit i for placement i."""
+        presence = dict.fromkeys(self.offers, 0)
+        for number, offers in enumerate(self.here):
+            for offer in offers:
+                presence[offer] |= 1 << number
+        return presence
 
     def _bundles(self, presence: list[int]) -> list[Unit]:
         """The parents and children in play by their numbers. Children compete only within their bundles."""
@@ -138,6 +137,15 @@ class Taken:
         """How many more options the channel takes."""
         most = self.plan.channels.get(self.channel)
         return 1 << 30 if most is None else max(0, most - len(self.offers))
+
+
+def _present(plan: PlacementPlan, order: Indexes, offers: list[int]) -> list[int]:
+    """Those of the offers that the placement has; `order` are the same offers."""
+    if len(offers) > _FEW:
+        present: list[int] = order[plan.present[order]].tolist()
+        return present
+    counts = plan.counts
+    return [offer for offer in offers if counts[offer]]
 
 
 def _within(offers: Sequence[int], plan: SlatePlan, quotas: dict[str, int]) -> Iterator[int]:

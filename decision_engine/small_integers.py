@@ -6,6 +6,7 @@ The letter stands first. The same numbers always give the same text.
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from operator import ne
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ Integers = NDArray[np.intp]
 
 _WORD = np.dtype("<u2")
 _LARGEST_WORD = 65_535
+_FEW = 64
+"""So few numbers are looked at faster one by one than as an array."""
 
 
 class ColumnUnreadable(DecisionEngineError):
@@ -26,9 +29,15 @@ def code_column(numbers: Integers) -> str:
     """The numbers, each from 0 to 65,535, as text. An empty column is an empty text."""
     if not len(numbers):
         return ""
+    if len(numbers) <= _FEW:
+        few = numbers.tolist()
+        if max(few) <= 255 and 4 * (1 + sum(map(ne, few, few[1:]))) >= len(few):
+            return "b" + b64encode(bytes(few)).decode()
     wide = int(numbers.max()) > 255
-    starts = np.flatnonzero(np.concatenate(([True], numbers[1:] != numbers[:-1])))
-    if 4 * len(starts) < len(numbers) * (2 if wide else 1) and len(numbers) <= _LARGEST_WORD:
+    changes = numbers[1:] != numbers[:-1]
+    runs_needed = 1 + int(np.count_nonzero(changes))
+    if 4 * runs_needed < len(numbers) * (2 if wide else 1) and len(numbers) <= _LARGEST_WORD:
+        starts = np.concatenate(([0], changes.nonzero()[0] + 1))
         runs = np.empty((len(starts), 2), _WORD)
         runs[:, 0] = np.diff(starts, append=len(numbers))
         runs[:, 1] = numbers[starts]

@@ -5,7 +5,7 @@ Loaded by the conftest files of the folders that use it.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from decision_engine.contact_ledger import (
@@ -290,7 +290,7 @@ class FakeStore:
             self.answers[key] = b"1"
             bit = int(ContactStatus[response.outcome.name])
             records = [
-                replace(record, status=(record.status & ~1) | bit, outcome_ms=float(response.at_ms))
+                record._replace(status=(record.status & ~1) | bit, outcome_ms=float(response.at_ms))
                 if record.tracking == response.tracking
                 else record
                 for record in records

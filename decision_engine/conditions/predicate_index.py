@@ -19,6 +19,7 @@ from decision_engine.conditions.holding_masks import HoldingMasks, holding_masks
 from decision_engine.conditions.normal_form import Atom, Conjunction, disjunctive_form
 from decision_engine.conditions.rendering import render
 from decision_engine.conditions.syntax import Unary
+from decision_engine.conditions.threshold_groups import ThresholdGroup, group_thresholds
 from decision_engine.conditions.typing_rules import Kind
 from decision_engine.features.definitions import Value
 
@@ -48,7 +49,7 @@ class PredicateIndex:
 
     size: int
     possible: int
-    thresholds: tuple[ThresholdMasks, ...]
+    thresholds: tuple[ThresholdGroup, ...]
     lookups: tuple[LookupMasks, ...]
     holdings: HoldingMasks | None
     shared: tuple[_Shared, ...]
@@ -81,12 +82,12 @@ class PredicateIndex:
         get = facts.values.get
         for entry in self.lookups:
             alive &= entry.masks.get(get(entry.attribute), entry.others)
-        for numbers in self.thresholds:
-            value = get(numbers.attribute)
-            if value is None:
-                alive &= numbers.missing
-            else:
-                alive &= numbers.masks[bisect_right(numbers.thresholds, value)]
+        for group in self.thresholds:
+            possible = group.full
+            for attribute, thresholds, masks, missing in group.rows:
+                value = get(attribute)
+                possible &= missing if value is None else masks[bisect_right(thresholds, value)]
+            alive &= ~((group.full ^ possible) << group.base)
         if self.holdings is not None:
             alive &= self.holdings.mask(facts.holdings)
         for shared in self.shared:
@@ -144,7 +145,7 @@ class _Builder:
         return PredicateIndex(
             size=self._size,
             possible=self._possible,
-            thresholds=tuple(numbers),
+            thresholds=group_thresholds(numbers, self._size + len(self._owners)),
             lookups=tuple(lookups),
             holdings=holding_masks(self._holdings, everything) if self._holdings else None,
             shared=shared,

@@ -198,7 +198,7 @@ def plain(
     """Without when a contact was reserved and would have lapsed: of one that was answered no rule asks for it, and
     one that had lapsed before its answer no longer knows."""
     found = {
-        customer: [r if is_open(r) else replace(r, reserved_ms=0.0, expires_ms=0.0) for r in records]
+        customer: [r if is_open(r) else r._replace(reserved_ms=0.0, expires_ms=0.0) for r in records]
         for customer, records in ledgers.items()
     }
     if not answered_only:

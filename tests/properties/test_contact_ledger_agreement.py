@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +115,7 @@ distinct_records = st.lists(one_record, max_size=6, unique_by=lambda record: rec
 def repeated(marks: list[ContactRecord], pattern: list[ContactRecord], size: int) -> list[ContactRecord]:
     """A ledger of that size, its records numbered and otherwise in the pattern's rhythm."""
     rhythm = (pattern[n % len(pattern)] for n in range(size))
-    return marks + [replace(r, tracking=(1000 + n).to_bytes(8, "little")) for n, r in enumerate(rhythm)]
+    return marks + [r._replace(tracking=(1000 + n).to_bytes(8, "little")) for n, r in enumerate(rhythm)]
 
 
 crowded = st.builds(

@@ -1,7 +1,7 @@
 """A demo bank without servers: wire events are decoded and folded, decisions are reserved in a ledger in memory."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,7 @@ class Person:
         option = next(o for answer in decision.placements for o in answer.options if o.candidate.offer == offer)
         tracking = key64(option.tracking_id).to_bytes(8, "little")
         self.records = [
-            replace(
-                record,
+            record._replace(
                 status=(record.status & ~ContactStatus.RESERVED) | status_of(outcome),
                 outcome_ms=record.outcome_ms if outcome is Outcome.IMPRESSION else self.now_ms,
             )
