@@ -30,7 +30,7 @@ from decision_engine.volume import use_of_offer
 from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.prometheus_metrics import PrometheusMetrics
-from services.adapters.redis_client import ClientLimits, RedisClient, ReplyError
+from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
@@ -295,7 +295,7 @@ class _Desk:
             draft = decide(self.prepared, request, _CUSTOMER, records, {}, self.leases.view(now_ms))
             reservation = VolumeReservation(ledger=self.ledger, leases=self.leases)
             taken = await reservation.reserve(customer, self.prepared.volumes, draft)
-        except (StoreUnavailable, ReplyError):
+        except StoreUnavailable:
             return ()
         return _offers(settle(self.prepared, draft, taken))
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.features.updates import EVENT_FIELDS
@@ -45,9 +46,15 @@ from services.api.keys_file import load_api_keys
 from services.api.runtime import ApiRuntime
 from services.ports import Clock, Metrics, StrategyUnknown
 from services.settings import Settings
+from services.use_cases.explain_decision import ArchiveBusy
 from services.use_cases.make_decision import Live
+from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
 
 PRICES_SET = "nbo.control.prices.set"
+ARCHIVE_READS = 2
+"""Reads of the archive at once."""
+ARCHIVE_WAITING = 8
+"""Reads that wait for one of them to end; more are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,8 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
         volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
         handlers = _model_handlers(provider) | ({} if volumes is None else {PRICES_SET: volumes.on_prices})
         await stack.enter_async_context(_control(settings, loaded, publisher, handlers, stack, ids))
+        keeper = RecordKeeper(metrics)
+        stack.push_async_callback(keeper.drain, DRAIN_SECONDS)
         retention = DecisionRetention(
             idempotency_s=settings.idempotency_seconds,
             record_s=settings.record_seconds,
@@ -172,9 +181,11 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             authenticator=authenticator,
             exposition=metrics.exposition,
             checks={"store": client.ping, "bus": publisher.ping},
-            archive=_ThreadedArchive(ArchiveReader(settings.archive_path)),
+            archive=ThreadedArchive(ArchiveReader(settings.archive_path)),
             strategies=strategies,
             volumes=volumes,
+            keeper=keeper,
+            replays=settings.clock == "events",
             decision_timeout_ms=settings.decision_timeout_ms,
         )
 
@@ -244,11 +255,28 @@ def _authenticator(settings: Settings) -> Authenticator:
     return OpenAccess()
 
 
-class _ThreadedArchive:
-    """Reads of the archive off the event loop."""
+class ArchivedRecords(Protocol):
+    """Records of decisions by id; reads files, so not for the event loop."""
 
-    def __init__(self, reader: ArchiveReader) -> None:
+    def read_decision(self, decision_id: str) -> bytes | None: ...
+
+
+class ThreadedArchive:
+    """Reads of the archive off the event loop, a few at a time: each goes through many files. Raises ArchiveBusy when
+    too many wait already."""
+
+    def __init__(self, reader: ArchivedRecords) -> None:
         self._reader = reader
+        self._slots = asyncio.Semaphore(ARCHIVE_READS)
+        self._asked = 0
 
     async def read_decision(self, decision_id: str) -> bytes | None:
-        return await asyncio.to_thread(self._reader.read_decision, decision_id)
+        """The event as published; None where the archive has none."""
+        if self._asked >= ARCHIVE_READS + ARCHIVE_WAITING:
+            raise ArchiveBusy(f"{self._asked} reads of the archive are under way or wait")
+        self._asked += 1
+        try:
+            async with self._slots:
+                return await asyncio.to_thread(self._reader.read_decision, decision_id)
+        finally:
+            self._asked -= 1

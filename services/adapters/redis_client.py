@@ -30,8 +30,9 @@ _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 """Pause after the first, second, … failed attempt to connect; calls in between fail at once."""
 
 
-class ReplyError(Exception):
-    """The server refused one command; its text is the server's."""
+class ReplyError(StoreUnavailable):
+    """The server refused one command; its text is the server's. Whatever the reason (too few replicas, a full disk, a
+    key of another type, a right withdrawn), to the caller the store did not do its part."""
 
 
 Reply = bytes | str | int | float | bool | None | list["Reply"] | ReplyError
@@ -50,8 +51,8 @@ class ClientLimits:
 
 
 class RedisClient:
-    """Commands over a few pipelined connections. Raises StoreUnavailable when the server is away or late, and
-    ReplyError when it refuses a single command."""
+    """Commands over a few pipelined connections. Raises StoreUnavailable when the server is away or late; where it
+    refuses a single command that is a ReplyError."""
 
     def __init__(self, url: str, limits: ClientLimits, library: str | None) -> None:
         self._limits = limits
@@ -128,10 +129,7 @@ class RedisClient:
 
     async def ping(self) -> None:
         """Returns when the server answers; a server still loading its data raises."""
-        try:
-            await self.execute("PING", timeout_s=self._limits.connect_timeout_s)
-        except ReplyError as error:
-            raise StoreUnavailable(str(error)) from error
+        await self.execute("PING", timeout_s=self._limits.connect_timeout_s)
 
     async def close(self) -> None:
         """Gives up every connection; waiting calls fail."""
@@ -258,7 +256,7 @@ class _Lane(asyncio.Protocol):
                         raise reply
             self._failures = 0
             self.ready = True
-        except (OSError, TimeoutError, StoreUnavailable, ReplyError) as error:
+        except (OSError, TimeoutError, StoreUnavailable) as error:
             if self._transport is not None:
                 self._transport.abort()
             self._drop(error)

@@ -22,6 +22,7 @@ _COUNT = Struct("<H")
 _ALTERNATIVE = Struct("<8sIIIIBB")
 _RULE = Struct("<BBHHBBIId")
 _RESPONSE = Struct("<8sIIIIHBBd")
+_TAKEN, _READ = "1", "log"
 _DAY_MS = 86_400_000
 _MAX_RULES = 255
 _MAX_LIMIT = 2**32 - 1
@@ -56,12 +57,16 @@ class RedisContactLedger:
         reply = await self._client.call("kairos_reserve", (self._keys.ledger(customer_id),), arguments)
         return [index if index >= 0 else None for index in _integers(reply)]
 
-    async def respond(self, customer_id: CustomerId, responses: Sequence[ContactResponse]) -> list[bool]:
-        """False for those whose response id had been applied before; atomic."""
+    async def respond(
+        self, customer_id: CustomerId, responses: Sequence[ContactResponse], *, from_log: bool = False
+    ) -> list[bool]:
+        """False for those whose response id had been applied before; atomic. What was applied `from_log` only is still
+        new to whoever takes it, once."""
         if not responses:
             return []
         keys = [self._keys.ledger(customer_id), *(self._keys.response(customer_id, r.response_id) for r in responses)]
         arguments: list[Argument] = [self._retention_ms, self._marker_seconds, *map(_packed_response, responses)]
+        arguments.append(_READ if from_log else _TAKEN)
         return [applied == 1 for applied in _integers(await self._client.call("kairos_respond", keys, arguments))]
 
     async def restore(

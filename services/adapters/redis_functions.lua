@@ -308,16 +308,23 @@ local function apply(records, packed)
   end
 end
 
--- KEYS: the ledger, then a marker for each response. ARGV: retention in milliseconds, seconds a marker lives, then the packed
--- responses. Answers 1 for each response applied, 0 for each that had been applied before. A response's time comes from
--- outside, so nothing lapses by it; only the bound on the number of records holds here.
+-- What a marker says of who applied the response first: the one who took it, or the one who read it in the log.
+local TAKEN, READ = '1', 'log'
+
+-- KEYS: the ledger, then a marker for each response. ARGV: retention in milliseconds, seconds a marker lives, the packed
+-- responses, then TAKEN (also when absent) or READ. Answers 1 for each response applied, 0 for each that had been applied
+-- before. Between the bus and this call the log may be read, so what was only READ is news once to the one who takes it. A
+-- response's time comes from outside, so nothing lapses by it; only the bound on the number of records holds here.
 local function respond(keys, args)
-  local retention, marker_seconds = tonumber(args[1]), args[2]
+  local retention, marker_seconds, by = tonumber(args[1]), args[2], args[#keys + 2] or TAKEN
   local applied, records = {}, nil
   for i = 2, #keys do
-    if redis.call('SET', keys[i], '1', 'NX', 'EX', marker_seconds) then
+    if redis.call('SET', keys[i], by, 'NX', 'EX', marker_seconds) then
       records = records or decode(redis.call('GET', keys[1]) or '')
       apply(records, args[i + 1])
+      applied[i - 1] = 1
+    elseif by == TAKEN and redis.call('GET', keys[i]) == READ then
+      redis.call('SET', keys[i], by, 'EX', marker_seconds)
       applied[i - 1] = 1
     else
       applied[i - 1] = 0
@@ -361,7 +368,7 @@ local function restore(keys, args)
     write(keys[1], records, retention)
   end
   for i = 2, #keys do
-    redis.call('SET', keys[i], '1', 'NX', 'EX', args[3])
+    redis.call('SET', keys[i], TAKEN, 'NX', 'EX', args[3])
   end
   return #records
 end

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from services.adapters.redis_client import Argument, RedisClient, Reply, ReplyError
+from services.adapters.redis_client import Argument, RedisClient, Reply
 from services.adapters.redis_volume_leases import VolumeKeys
 from services.ports import StoreUnavailable
 
@@ -80,10 +80,7 @@ class RedisVolumeHolds:
         return _integer(await self._call("kairos_volume_correct", keys, (amount, gone, ends_ms)))
 
     async def _call(self, function: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
-        try:
-            return await self._client.call(function, keys, arguments)
-        except ReplyError as error:
-            raise StoreUnavailable(str(error)) from error
+        return await self._client.call(function, keys, arguments)
 
 
 def _integer(reply: Reply) -> int:

@@ -196,7 +196,7 @@ class RedisVolumeLeases:
                 await self._keeper
         try:
             await self.surrender()
-        except (StoreUnavailable, ReplyError) as error:
+        except StoreUnavailable as error:
             _log.warning("volumes could not be returned, they lapse: %s", error, extra={"action": "volumes"})
 
     def view(self, now_ms: int) -> VolumeView:

@@ -13,8 +13,8 @@ from services.adapters.embedded_servers import die_with_parent
 
 _log = logging.getLogger(__name__)
 
-STOP_SECONDS = 12.0
-"""A role drains within ten seconds; then it is killed."""
+STOP_SECONDS = 16.0
+"""A role drains requests for eight seconds at most and late saves for three, then closes; after this it is killed."""
 RESTART_SECONDS = 1.0
 """Pause before a role that died is started again, so that a broken one does not burn the machine."""
 

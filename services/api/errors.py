@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from services.ports import BusUnavailable, StoreUnavailable
+from services.use_cases.explain_decision import ArchiveBusy
 from services.use_cases.make_decision import DecisionInFlight, IdempotencyConflict
 
 PROBLEM_JSON = b"application/problem+json"
@@ -54,6 +55,7 @@ KINDS = (
 TABLE: tuple[tuple[type[Exception], ProblemKind, str], ...] = (
     (IdempotencyConflict, CONFLICT, "Use a new request_id for a new question."),
     (DecisionInFlight, IN_FLIGHT, "Ask again with the same request_id."),
+    (ArchiveBusy, OVERLOADED, "Too many decisions are being looked up in the archive; try again shortly."),
     (BusUnavailable, UNAVAILABLE, "The event bus did not acknowledge; nothing was taken."),
     (StoreUnavailable, UNAVAILABLE, "The store did not answer in time; sending the same again is safe."),
 )

@@ -56,6 +56,7 @@ class HotRoutes:
                 ids=runtime.ids,
                 metrics=runtime.metrics,
                 volumes=runtime.volumes,
+                keeper=runtime.keeper,
             )
         )
         self._record_response = RecordResponse(
@@ -73,10 +74,10 @@ class HotRoutes:
 
     async def decide(self, scope: Scope, receive: Receive) -> Answer:
         """What to offer. Raises ApiError, ValidationError, and the use case's errors."""
-        started_s = perf_counter()
         client = self._runtime.authenticator.identify(scope["headers"])
         client.require(ApiScope.DECIDE)
         raw = await read_body(scope, receive)
+        started_s = perf_counter()  # a caller who sends slowly has not been kept waiting by us
         with self._admitted():
             body = _DECISION.validate_python(parse_json(raw))
             timeout_ms = self._runtime.decision_timeout_ms

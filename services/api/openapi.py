@@ -29,6 +29,8 @@ _SHAPES: Sequence[tuple[type[BaseModel], Any]] = (
     (ProblemShape, "serialization"),
 )
 _PUBLIC = ("/livez", "/readyz")
+_BOUNDED = ("/v1/decisions", "/v1/responses", "/v1/decisions/{decision_id}")
+"""Paths that take so many requests at once and refuse the rest."""
 _EXAMPLE = {
     "request_id": "6f1c2a9e",
     "customer_id": "retail:1787",
@@ -135,6 +137,8 @@ def _applies(kind: ProblemKind, path: str, has_body: bool) -> bool:  # noqa: FBT
         return "{" in path
     if kind.status == 422:
         return has_body or "{" in path
-    if kind.status in (409, 429):
-        return path in ("/v1/decisions", "/v1/responses") and (kind.status == 429 or path == "/v1/decisions")
+    if kind.status == 409:
+        return path == "/v1/decisions"
+    if kind.status == 429:
+        return path in _BOUNDED
     return has_body and kind.status in (400, 408, 413, 415)

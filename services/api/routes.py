@@ -1,6 +1,7 @@
 """Everything but the two hot routes, on FastAPI."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Annotated
@@ -24,7 +25,8 @@ from services.use_cases.publish_events import PublishEvents
 from services.use_cases.view_customer import ViewCustomer
 
 CHECK_SECONDS = 1.0
-DecisionIdText = Annotated[str, Path(pattern=r"^[0-9A-Za-z]{1,64}$")]
+_ULID = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
+DecisionIdText = Annotated[str, Path(json_schema_extra={"pattern": f"^{_ULID.pattern}$"})]
 CustomerIdText = Annotated[str, Path(pattern=r"^(retail|corp):[A-Za-z0-9_-]{1,64}$")]
 VersionText = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,64}$")]
 
@@ -55,6 +57,8 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
 
     @router.get("/decisions/{decision_id}", summary="Every candidate of a decision and why it ended as it did")
     async def decision(decision_id: DecisionIdText, client: Annotated[Client, reader]) -> Response:
+        if not _ULID.fullmatch(decision_id):
+            raise DecisionUnknown  # nobody ever gave such an id, so neither store nor archive needs to be searched
         record = await explain.record(DecisionId(decision_id))
         if not client.speaks_for(str(record_data(record)["channel"])):
             raise DecisionUnknown
@@ -88,7 +92,7 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
 def event_routes(runtime: ApiRuntime) -> APIRouter:
     """The way in for events of callers without Kafka."""
     router = APIRouter(prefix="/v1", tags=["events"])
-    publish = PublishEvents(publisher=runtime.publisher)
+    publish = PublishEvents(publisher=runtime.publisher, clock=None if runtime.replays else runtime.clock)
     publisher = Depends(may(runtime, ApiScope.PUBLISH))
 
     @router.post("/events", status_code=202, summary="One event or a list, published", dependencies=[publisher])

@@ -17,6 +17,7 @@ from services.ports import (
 from services.use_cases.decision_command import DEFAULT_TIMEOUT_MS
 from services.use_cases.explain_decision import ArchivedDecisions
 from services.use_cases.make_decision import Live
+from services.use_cases.record_keeping import RecordKeeper
 
 Check = Callable[[], Awaitable[None]]
 """Returns when a dependency answers; any exception means that it does not."""
@@ -46,6 +47,10 @@ class ApiRuntime:
     """Those that decided before; None knows the live one only."""
     volumes: VolumeLeases | None = None
     """This node's part of the bank's volumes; None where the strategy has none."""
+    keeper: RecordKeeper | None = None
+    """Keeps records behind their answers; drained before the store is closed."""
+    replays: bool = False
+    """Whether the clock follows the events, so that these may be of any time."""
     decision_timeout_ms: int = DEFAULT_TIMEOUT_MS
     max_in_flight: int = 64
     """At a millisecond of processor time each, the last one admitted still meets the default deadline."""

@@ -2,8 +2,8 @@
 
 A cause either says what the decision had to do without (`state_unavailable`, `ledger_unavailable`, `model_missing`,
 `model_failed`, `store_unavailable`, `publish_delayed`, `unaudited`) or, beside it, why (`state_slow`,
-`state_unreadable`, `state_rebuilding`, `ledger_slow`, `ledger_unreadable`, `model_slow`, `store_slow`, `deadline`). Without a reason the
-dependency was gone.
+`state_unreadable`, `state_rebuilding`, `ledger_slow`, `ledger_unreadable`, `model_slow`, `store_slow`, `deadline`).
+Without a reason the dependency was gone.
 """
 
 from time import perf_counter

@@ -16,8 +16,12 @@ class DecisionUnknown(ShellError):
     """No record of this decision is kept, neither in the store nor in the archive."""
 
 
+class ArchiveBusy(ShellError):
+    """As many reads of the archive are waiting as may."""
+
+
 class ArchivedDecisions(Protocol):
-    """Decision records that the store has let go of."""
+    """Decision records that the store has let go of. Raises ArchiveBusy."""
 
     async def read_decision(self, decision_id: str) -> bytes | None:
         """The `nbo.decision.made` event as published."""
@@ -71,7 +75,7 @@ class ExplainDecision:
         return Explanation(data=expanded_record(record, prepared), prepared=prepared)
 
     async def record(self, decision_id: DecisionId) -> bytes:
-        """The event as published. Raises DecisionUnknown, StoreUnavailable."""
+        """The event as published. Raises DecisionUnknown, ArchiveBusy, StoreUnavailable."""
         record = await self.store.record(decision_id)
         if record is None and self.archive is not None:
             record = await self.archive.read_decision(decision_id)

@@ -16,7 +16,15 @@ from decision_engine.errors import DecisionEngineError
 from decision_engine.features.fold import Folded
 from decision_engine.features.update import PositionedUpdate
 from decision_engine.identifiers import CustomerId
-from services.ports import Clock, ContactLedger, Metrics, StateStore, StateWrite, StoreUnavailable
+from services.ports import (
+    Clock,
+    ContactLedger,
+    ContactResponse,
+    Metrics,
+    StateStore,
+    StateWrite,
+    StoreUnavailable,
+)
 from services.use_cases.event_batches import EventBatch, Unreadable
 
 CONFLICT_ROUNDS = 8
@@ -28,7 +36,12 @@ Fold = Callable[[bytes | None, Sequence[PositionedUpdate]], Folded]
 
 
 class ErasableLedger(ContactLedger, Protocol):
-    """A contact ledger that can forget a person. Raises StoreUnavailable."""
+    """A contact ledger that can forget a person, and that tells what was read in the log from what was taken. Raises
+    StoreUnavailable."""
+
+    async def respond(
+        self, customer_id: CustomerId, responses: Sequence[ContactResponse], *, from_log: bool = False
+    ) -> list[bool]: ...
 
     async def forget(self, customer_id: CustomerId, until_ms: int) -> None: ...
 
@@ -122,7 +135,7 @@ class IngestEvents:
         """The customer's responses, without those of before an erasure; most were applied when they were taken."""
         erased_ms = batch.erased.get(customer_id, 0)
         kept = [response for response in batch.responses[customer_id] if response.at_ms > erased_ms]
-        await self.ledger.respond(customer_id, kept)
+        await self.ledger.respond(customer_id, kept, from_log=True)
 
     def _measure(self, batch: EventBatch, seconds: float) -> None:
         self.metrics.observe("ingest_batch_seconds", seconds)

@@ -84,6 +84,8 @@ class DecisionPorts:
     metrics: Metrics
     volumes: VolumeLeases | None = None
     """This node's part of the bank's volumes; without it they limit nothing."""
+    keeper: RecordKeeper | None = None
+    """Drained by whoever closes the store; without it the use case has one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class MakeDecision:
         self._ports = ports
         self._answers = IdempotentAnswers(ports.store)
         self._models = ScorerWatch()
-        self.keeper = RecordKeeper(ports.metrics)
+        self.keeper = ports.keeper or RecordKeeper(ports.metrics)
 
     async def __call__(self, command: DecisionCommand) -> bytes:
         """The answer's JSON. Raises IdempotencyConflict and DecisionInFlight, and nothing for what is missing."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum
+from functools import partial
 
 from services.ports import Metrics, StoreSlow, StoreUnavailable
 
@@ -17,6 +18,8 @@ Save = Callable[[], Awaitable[None]]
 LATE_SECONDS = 10.0
 """How long a late save is tried before it is given up."""
 RETRY_SECONDS = 0.1
+DRAIN_SECONDS = 3.0
+"""How long a stop waits for late saves: with the answers under way it stays below what a process is given to end."""
 MAX_LATE = 1_000
 """Late saves at once; beyond them a save ends with its decision's time."""
 _log = logging.getLogger(__name__)
@@ -56,10 +59,17 @@ class RecordKeeper:
             return Kept.FAILED
         return Kept.YES
 
-    async def drain(self) -> None:
-        """Returns when no save is under way any more."""
-        while self._late:
-            await asyncio.wait(set(self._late))
+    async def drain(self, seconds: float | None = None) -> None:
+        """Returns when no save is under way any more; those that are after `seconds` are given up, and counted."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._late:
+                    await asyncio.wait(set(self._late))
+        except TimeoutError:
+            given_up = set(self._late)
+            for task in given_up:
+                task.cancel()
+            await asyncio.wait(given_up)
 
     def _go_on(self, save: Save, decision_id: str) -> None:
         """Saves again from the start: what the first attempt has written it writes once more, the same."""
@@ -68,7 +78,12 @@ class RecordKeeper:
             return
         task = asyncio.create_task(self._save_late(save, decision_id), name=f"keep {decision_id}")
         self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        task.add_done_callback(partial(self._ended, decision_id))
+
+    def _ended(self, decision_id: str, task: "asyncio.Task[None]") -> None:
+        self._late.discard(task)
+        if task.cancelled():
+            self._lost(decision_id)
 
     async def _save_late(self, save: Save, decision_id: str) -> None:
         try:

@@ -150,6 +150,20 @@ async def test_a_response_id_counts_once_even_among_concurrent_callers(ledger: R
     assert await ledger.respond(CUSTOMER, [response(1, Outcome.CLICK, NOW, "same")]) == [False]
 
 
+async def test_what_the_log_brought_first_is_new_once_to_who_takes_it(ledger: RedisContactLedger) -> None:
+    """The state builder may read a response from the bus before the API, which put it there, reaches the ledger."""
+    said = [response(1, Outcome.IMPRESSION, NOW + 500, "seen"), response(1, Outcome.CLICK, NOW + 600, "clicked")]
+    await ledger.reserve(CUSTOMER, one(alternative(1)))
+    assert await ledger.respond(CUSTOMER, said[:1], from_log=True) == [True]
+    first = await held(ledger)
+    assert await ledger.respond(CUSTOMER, said[:1], from_log=True) == [False]
+    assert await ledger.respond(CUSTOMER, said) == [True, True]
+    assert (await held(ledger))[0].contact_ms == first[0].contact_ms, "applied once"
+    assert await ledger.respond(CUSTOMER, said) == [False, False]
+    assert await ledger.respond(CUSTOMER, said, from_log=True) == [False, False]
+    assert await ledger.respond(CUSTOMER, said) == [False, False], "the log takes nothing back"
+
+
 async def test_a_contact_the_ledger_has_lost_is_made_anew_by_its_response(ledger: RedisContactLedger) -> None:
     assert await ledger.respond(CUSTOMER, [response(9, Outcome.ACCEPT, NOW + 5)]) == [True]
     (record,) = await held(ledger)

@@ -61,6 +61,7 @@ class Deployment:
         self.state = small_bank.state(self.bank.live.features)
 
     async def put(self, state: bytes | None = None, ledger: bytes | None = None) -> None:
+        await self.client.execute("SET", self.keys.complete, "1")
         await self.client.execute("SET", self.keys.state(CUSTOMER), self.state if state is None else state)
         if ledger is not None:
             await self.client.execute("SET", self.keys.ledger(CUSTOMER), ledger)
@@ -170,6 +171,28 @@ async def test_a_spoilt_ledger_allows_nothing_that_has_a_cap(deployment: Deploym
     assert fails_closed(answer)
     assert answer["degraded_causes"] == ["ledger_unavailable", "ledger_unreadable"]
     assert deployment.published()["ledger"] is None
+
+
+async def test_a_store_that_refuses_writes_is_unavailable_until_it_takes_them(deployment: Deployment) -> None:
+    """Too few replicas: reads are answered, every write is refused, the claim of a request id too."""
+    await deployment.client.execute("CONFIG", "SET", "min-replicas-to-write", "1")
+    answer = await deployment.ask()
+    assert fails_closed(answer)
+    assert answer["degraded_causes"] == ["ledger_unavailable", "store_unavailable"]
+    claiming = await deployment.ask(request_id="q1", body_hash=b"h" * 16)
+    assert fails_closed(claiming)
+    assert "state_unavailable" in claiming["degraded_causes"]
+    await deployment.client.execute("CONFIG", "SET", "min-replicas-to-write", "0")
+    await deployment.make.keeper.drain()
+    assert await deployment.store.record(answer["decision_id"]) is not None
+    assert (await deployment.ask())["degraded_causes"] == []
+
+
+async def test_a_ledger_of_another_type_allows_nothing_that_has_a_cap(deployment: Deployment) -> None:
+    await deployment.client.execute("LPUSH", deployment.keys.ledger(CUSTOMER), "x")
+    answer = await deployment.ask()
+    assert fails_closed(answer)
+    assert "ledger_unavailable" in answer["degraded_causes"]
 
 
 async def test_when_the_fault_is_over_nothing_is_degraded(deployment: Deployment) -> None:

@@ -189,7 +189,9 @@ async def traffic(servers: EmbeddedServers) -> AsyncIterator[Traffic]:
         RedisClient.open(servers.redis_url, library=FUNCTION_LIBRARY) as client,
         KafkaEventPublisher(servers.bootstrap_servers, idempotence=False) as publisher,
     ):
-        yield Traffic(client, publisher, servers.redis_url, servers.bootstrap_servers, strategy)
+        made = Traffic(client, publisher, servers.redis_url, servers.bootstrap_servers, strategy)
+        await client.execute("SET", made.keys.complete, "1")
+        yield made
 
 
 def plain(

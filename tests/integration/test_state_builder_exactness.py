@@ -22,6 +22,7 @@ from decision_engine.features.fold import fold
 from decision_engine.features.snapshot import read_snapshot
 from decision_engine.features.update import PositionedUpdate, Update
 from decision_engine.identifiers import CustomerId, key64
+from decision_engine.outcomes import Outcome
 from event_schemas.codec import encode_trusted
 from event_schemas.envelope import from_epoch_ms
 from event_schemas.topics import ALL_TOPICS, DEAD_LETTERS, PROFILE_UPDATES, RESPONSES, STATE_TOPICS, TRANSACTIONS
@@ -36,7 +37,7 @@ from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.bootstrap import open_event_stream, open_publisher
 from services.commands.state_builder import assemble, build_states, consumer_group
-from services.ports import BusUnavailable, OutgoingEvent, StateWrite, StoreUnavailable
+from services.ports import BusUnavailable, ContactResponse, OutgoingEvent, StateWrite, StoreUnavailable
 from services.settings import Settings
 from services.workers.consumer import BatchConsumer, Pace
 from services.workers.dead_letters import DeadLetters, DeadLettersRefused
@@ -309,6 +310,20 @@ async def test_a_zombie_that_writes_first_makes_us_read_and_fold_again(bank: Ban
     assert "kairos_state_conflicts_total 1.0" in metrics.exposition()[0].decode()
 
 
+async def test_a_store_that_refuses_writes_is_waited_for(bank: Bank) -> None:
+    """Too few replicas: the builder stays, and goes on where it was when they are back."""
+    before, after = transactions(20), transactions(20)
+    async with running_builder(bank) as builder:
+        await bank.until_applied(await bank.post(before), builder)
+        await bank.client.execute("CONFIG", "SET", "min-replicas-to-write", "1")
+        ends = await bank.post(after)
+        done, _ = await asyncio.wait({builder}, timeout=1.0)
+        assert not done, "a refusal ends nothing"
+        await bank.client.execute("CONFIG", "SET", "min-replicas-to-write", "0")
+        await bank.until_applied(ends, builder)
+    await bank.assert_counted(before + after)
+
+
 async def test_builders_that_come_and_go_share_the_work_exactly(bank: Bank) -> None:
     """One builder works; a second joins, takes partitions over mid-stream, and leaves again."""
     first, second = PrometheusMetrics(), PrometheusMetrics()
@@ -486,6 +501,12 @@ async def test_responses_reach_the_ledger_once_and_erasure_empties_it(bank: Bank
         await bank.until_applied(await bank.post([first, first, later]), builder)
         (contact,) = decode_records(await ledger.read(customer))
         assert (contact.status, contact.contact_ms, contact.outcome_ms) == (1 | 2 | 16, TIME, TIME + 5000)
+        taken = ContactResponse(
+            response_id="r1", tracking=contact.tracking, outcome=Outcome.IMPRESSION, at_ms=TIME,
+            offer=contact.offer, group=contact.group, issue=contact.issue, channel=contact.channel,
+        )  # fmt: skip
+        assert await ledger.respond(customer, [taken]) == [True], "whoever takes it hears that it was new"
+        assert await ledger.respond(customer, [taken]) == [False]
         erased = event("bank.customer.erased", PROFILE_UPDATES, customer, {"request_id": "x"}, TIME + 9000)
         await bank.until_applied(await bank.post([erased]), builder)
         assert decode_records(await ledger.read(customer)) == ()

@@ -1,5 +1,6 @@
 """What is not a valid request: refused with a problem document that repeats nothing."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -167,6 +168,19 @@ async def test_a_body_in_pieces_is_put_together(client: httpx.AsyncClient) -> No
     assert (await client.post("/v1/decisions", content=pieces(), headers=JSON)).status_code == 200
 
 
+async def test_the_budget_begins_when_the_body_is_there(client: httpx.AsyncClient) -> None:
+    body = text(timeout_ms=100).encode()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:10]
+        await asyncio.sleep(0.15)
+        yield body[10:]
+
+    answer = await client.post("/v1/decisions", content=slowly(), headers=JSON)
+    assert (answer.status_code, answer.json()["degraded"]) == (200, False)
+    assert answer.json()["took_ms"] < 100
+
+
 async def test_only_plain_json_is_read(client: httpx.AsyncClient) -> None:
     body = text()
     problem(await client.post("/v1/decisions", content=body, headers={"content-type": "text/plain"}), 415)
@@ -179,8 +193,7 @@ async def test_only_plain_json_is_read(client: httpx.AsyncClient) -> None:
 
 async def test_every_other_refusal_is_a_problem_document_too(client: httpx.AsyncClient) -> None:
     problem(await client.get("/nowhere"), 404)
-    problem(await client.get("/v1/decisions/01JUNKNOWN"), 404)
-    problem(await client.get(f"/v1/decisions/{'a' * 65}"), 422)
+    problem(await client.get(f"/v1/decisions/{'0' * 26}"), 404)
     problem(await client.get(f"/v1/customers/{CANARY}"), 422)
     problem(await client.get("/v1/strategies/none"), 404)
     assert problem(await client.get("/v1/decisions"), 405)

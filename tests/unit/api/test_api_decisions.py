@@ -1,11 +1,13 @@
 """The decision and response routes as a client sees them."""
 
 import asyncio
+import threading
 from typing import Any
 
 import httpx
 import pytest
 
+from services.bootstrap import ThreadedArchive
 from services.ports import StoreUnavailable
 
 QUESTION = {
@@ -120,9 +122,51 @@ async def test_away_bus_or_store_is_503_for_responses(bank: Any, client: httpx.A
 
 async def test_the_views_of_a_store_that_is_away_are_503(bank: Any, client: httpx.AsyncClient) -> None:
     bank.store.fail |= {"read", "record"}
-    for path in ("/v1/customers/retail:1", "/v1/decisions/01J"):
+    for path in ("/v1/customers/retail:1", f"/v1/decisions/{'0' * 26}"):
         answer = await client.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+
+
+@pytest.mark.parametrize("odd", ["01J", "a" * 26, "8" + "0" * 25, "0" * 27, "0" * 25 + "U", "0" * 26 + "%0A"])
+async def test_what_is_no_decision_id_is_not_searched_for(bank: Any, client: httpx.AsyncClient, odd: str) -> None:
+    bank.store.fail.add("record")
+    assert (await client.get(f"/v1/decisions/{odd}")).status_code == 404
+
+
+class SlowArchive:
+    """An archive that finds nothing, and not before it is let go."""
+
+    def __init__(self) -> None:
+        self.reading, self.most, self.done = 0, 0, 0
+        self.lock, self.go = threading.Lock(), threading.Event()
+
+    def read_decision(self, _: str) -> bytes | None:
+        with self.lock:
+            self.reading += 1
+            self.most = max(self.most, self.reading)
+        self.go.wait(10)
+        with self.lock:
+            self.reading -= 1
+            self.done += 1
+        return None
+
+
+async def test_the_archive_is_read_by_two_at_once_and_waited_for_by_eight(connect: Any) -> None:
+    archive = SlowArchive()
+    client = await connect(archive=ThreadedArchive(archive))
+    asking = [asyncio.create_task(client.get(f"/v1/decisions/{number:026}")) for number in range(13)]
+    refused, _ = await asyncio.wait(asking, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    while len(refused) < 3:
+        more, _ = await asyncio.wait(set(asking) - refused, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert more, "the rest is waiting"
+        refused |= more
+    archive.go.set()
+    answers = await asyncio.gather(*asking)
+    assert {task.result().status_code for task in refused} == {429}
+    assert {task.result().headers["retry-after"] for task in refused} == {"1"}
+    assert sorted(answer.status_code for answer in answers) == [404] * 10 + [429] * 3
+    assert (archive.most, archive.done) == (2, 10)
+    assert (await client.get(f"/v1/decisions/{99:026}")).status_code == 404
 
 
 async def test_an_unexpected_failure_says_nothing_about_itself(

@@ -1,5 +1,6 @@
 """The 360 view, and events taken over HTTP."""
 
+from types import ModuleType
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from services.ports import BusUnavailable
 from services.use_cases.publish_events import PublishEvents
 from services.use_cases.record_response import ResponseCommand
 from services.use_cases.view_customer import ViewCustomer
+from services.use_cases.wire_time import rfc3339
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def login(**overrides: Any) -> dict[str, Any]:
 
 
 async def test_valid_events_are_published_and_the_others_named(bank: Any) -> None:
-    publish = PublishEvents(publisher=bank.bus)
+    publish = PublishEvents(publisher=bank.bus, clock=bank.clock)
     taken = await publish([login(), login(subject="nobody"), 7, login(id="e2", type="bank.unheard.of")])
     assert taken.accepted == 1
     assert [index for index, _ in taken.rejected] == [1, 2, 3]
@@ -79,12 +81,27 @@ async def test_valid_events_are_published_and_the_others_named(bank: Any) -> Non
 async def test_nobody_sends_this_systems_own_events(bank: Any, make_decision: Any, command: Any) -> None:
     await make_decision(command())
     own = orjson.loads(bank.bus.events.pop().value)
-    taken = await PublishEvents(publisher=bank.bus)([own])
+    taken = await PublishEvents(publisher=bank.bus, clock=bank.clock)([own])
     assert (taken.accepted, bank.bus.events) == (0, [])
     assert "bank." in taken.rejected[0][1]
+
+
+async def test_an_event_too_far_ahead_is_refused_by_its_time(bank: Any, small_bank: ModuleType) -> None:
+    def at(ahead_ms: int) -> dict[str, Any]:
+        return login(time=rfc3339(small_bank.NOW + ahead_ms))
+
+    taken = await PublishEvents(publisher=bank.bus, clock=bank.clock)([at(300_000), at(300_001)])
+    assert (taken.accepted, len(bank.bus.events)) == (1, 1)
+    ((index, why),) = taken.rejected
+    assert (index, why) == (1, "time: lies more than 5 minutes ahead of our clock")
+
+
+async def test_in_a_replay_events_of_any_time_are_taken(bank: Any) -> None:
+    taken = await PublishEvents(publisher=bank.bus, clock=None)([login(time="2036-11-21T09:00:00Z")])
+    assert taken.accepted == 1
 
 
 async def test_without_the_bus_no_event_is_taken(bank: Any) -> None:
     bank.bus.gone = True
     with pytest.raises(BusUnavailable):
-        await PublishEvents(publisher=bank.bus)([login()])
+        await PublishEvents(publisher=bank.bus, clock=bank.clock)([login()])

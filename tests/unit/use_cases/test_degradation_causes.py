@@ -223,6 +223,22 @@ async def test_a_record_that_nobody_took_in_the_end_is_counted(bank: Any, ask: A
     assert bank.metrics.seen["records_unkept_total", "store"] == 1
 
 
+async def test_a_stop_waits_for_late_records_and_counts_those_it_gives_up(
+    bank: Any, ask: Any, make_decision: Any
+) -> None:
+    bank.store.fail.add("save")
+    await ask()
+    draining = asyncio.create_task(make_decision.keeper.drain(5.0))
+    bank.store.fail.clear()
+    await draining
+    assert (len(bank.store.records), make_decision.keeper.late) == (1, 0)
+    bank.store.fail.add("save")
+    await ask()
+    await make_decision.keeper.drain(0.01)
+    assert (len(bank.store.records), make_decision.keeper.late) == (1, 0)
+    assert bank.metrics.seen["records_unkept_total", "store"] == 1
+
+
 async def test_a_full_way_to_the_bus_is_named_and_counted(bank: Any, ask: Any) -> None:
     bank.bus.gone = True
     answer = await ask()

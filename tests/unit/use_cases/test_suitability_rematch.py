@@ -115,6 +115,15 @@ async def test_a_product_without_rating_is_not_matched(fund_bank: Any, respond: 
     assert (await respond([said(tracking_id)])).unsuitable == ()
 
 
+async def test_an_offer_that_is_not_live_any_more_suits_nobody(
+    fund_bank: Any, small_bank: ModuleType, respond: Any, tracking_id: str
+) -> None:
+    fund_bank.live = small_bank.live()
+    taken = await respond([said(tracking_id)])
+    assert (taken.accepted, taken.unsuitable) == (1, ((0, "SUITABILITY_MISSING"),))
+    assert (await respond([said(tracking_id, Outcome.CLICK, response_id="r2")])).unsuitable == ()
+
+
 @pytest.mark.parametrize("outcome", [Outcome.IMPRESSION, Outcome.CLICK, Outcome.REJECT, Outcome.DISMISS])
 async def test_what_binds_nobody_is_not_matched(
     fund_bank: Any, respond: Any, tracking_id: str, outcome: Outcome
