@@ -30,6 +30,18 @@ def judged_by(command: Sequence[str], timeout: float, shown: int = SHOWN_LINES) 
     return measure
 
 
+def scarce_stock() -> Measured:
+    """By the same functions as `kairos simulate scarcity`, judged by the intervals rather than the means."""
+    runs = compare_scarcity(CUSTOMERS, DAYS, range(1, 1 + SEEDS), lambda line: print(line, file=sys.stderr, flush=True))
+    shares = {row.policy: row for row in shares_of_optimum(runs)}
+    gains = [gain(runs, DUAL_PRICES, over) for over in (PLAIN_PACING, FIRST_COME)]
+    texts = [f"{row.policy} {row.mean:.1%} [{row.low:.1%}, {row.high:.1%}]" for row in shares.values()]
+    texts += [f"{row.policy} {row.mean:+.1%} [{row.low:+.1%}, {row.high:+.1%}]" for row in gains]
+    return Measured(
+        "; ".join(texts), shares[DUAL_PRICES].mean >= SHARE_OF_OPTIMUM and all(row.low > 0 for row in gains)
+    )
+
+
 def claim(name: str, target: str, command: Sequence[str], *, timeout: float = 600, quick: bool = True) -> Claim:
     """A claim whose command is also what a reader types."""
     shown = " ".join(command)
