@@ -101,7 +101,6 @@ class StoreProgress:
         self._standing.update(positions)
         for partition in positions:
             self._resumed.pop(partition, None)
-        await self._mark_whole()
 
     async def _taken_over(self) -> dict[Partition, int]:
         """Forgets partitions given up; answers where reading begins in those taken over."""
@@ -125,7 +124,8 @@ class StoreProgress:
             self._targets[partition] = 0 if end <= beginnings.get(partition, 0) else end
 
     async def _mark_whole(self) -> None:
-        """Again and again, not once: what the store forgets, and another builder's share of it, must come back."""
+        """Once a batch or idle look, not once for all: what the store forgets, and another builder's share, must come
+        back."""
         whole = [p for p, target in self._targets.items() if self._standing.get(p, 0) >= target]
         await self._store.mark_whole(whole, self._partitions)
 
