@@ -1,9 +1,12 @@
 """Lifetimes shared by the whole suite: real servers, from Python packages or by address."""
 
 import os
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -45,6 +48,18 @@ async def empty_broker(bootstrap_servers: str) -> None:
             await admin.delete_topics(topics)
     finally:
         await admin.close()
+
+
+@pytest.fixture(scope="session")
+def small_bank() -> ModuleType:
+    """The builders of `tests/api_bank.py`."""
+    spec = spec_from_file_location("api_bank", Path(__file__).parent / "api_bank.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules["api_bank"] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

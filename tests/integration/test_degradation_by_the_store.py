@@ -2,9 +2,7 @@
 
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
@@ -28,17 +26,6 @@ from services.use_cases.make_decision import DecisionPorts, MakeDecision
 pytestmark = pytest.mark.servers
 BUDGET_MS = 200
 CUSTOMER = CustomerId("retail:1")
-
-
-@pytest.fixture(scope="module")
-def small_bank() -> ModuleType:
-    spec = spec_from_file_location("api_bank", Path(__file__).parents[1] / "api_bank.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["api_bank"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Deployment:

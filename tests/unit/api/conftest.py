@@ -1,10 +1,7 @@
 """The small bank, and clients that speak to the application without a network."""
 
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,18 +9,6 @@ import httpx
 import pytest
 
 from services.api.app import create_app
-
-
-@pytest.fixture(scope="session")
-def small_bank() -> ModuleType:
-    """The builders of `tests/api_bank.py`."""
-    spec = spec_from_file_location("api_bank", Path(__file__).parents[2] / "api_bank.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["api_bank"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """The small bank for tests of use cases."""
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from time import perf_counter
 from types import ModuleType
 from typing import Any
@@ -13,18 +10,6 @@ from decision_engine.decision import PlacementRequest
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
 from services.use_cases.record_response import RecordResponse
-
-
-@pytest.fixture(scope="session")
-def small_bank() -> ModuleType:
-    """The builders of `tests/api_bank.py`."""
-    spec = spec_from_file_location("api_bank", Path(__file__).parents[2] / "api_bank.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["api_bank"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
