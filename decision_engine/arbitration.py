@@ -104,8 +104,8 @@ def plan_at(plan: ArbitrationPlan, now_ms: int) -> ArbitrationPlan:
 
 def context_weights(plan: ArbitrationPlan, truth: Mask, weights: Numbers) -> Numbers:
     """Per offer the sum of the weights that hold, in percent."""
-    held = weights * truth[plan.weight_places]
-    return np.bincount(plan.weight_offers, held, len(plan.values)).astype(np.float64)
+    held = weights * truth.take(plan.weight_places)
+    return np.bincount(plan.weight_offers, held, len(plan.values)).astype(np.float64, copy=False)
 
 
 def rank_offers(
@@ -115,9 +115,10 @@ def rank_offers(
 
     `resource_costs` is per offer the dual price of the scarce resources one acceptance uses up; None: nothing is.
     """
-    costs = plan.no_costs if resource_costs is None else resource_costs
     worths = (1 + weights / 100) * plan.values * (1 + plan.levers / 100)
-    priorities = propensity * worths - costs
+    priorities = propensity * worths
+    if resource_costs is not None:
+        priorities -= resource_costs
     order = rows[np.argsort(-priorities[rows], kind="stable")]
     if plan.any_mandatory:
         mandatory = plan.mandatory[order]
@@ -127,7 +128,7 @@ def rank_offers(
         context_weights=weights,
         levers=plan.levers,
         worths=worths,
-        resource_costs=costs,
+        resource_costs=plan.no_costs if resource_costs is None else resource_costs,
         priorities=priorities,
     )
 

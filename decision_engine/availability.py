@@ -33,8 +33,10 @@ def plan_availability(offers: Sequence[Offer]) -> AvailabilityPlan:
     return AvailabilityPlan(np.array(since, np.int64), np.array(until, np.int64), tuple(sorted(changes)), {})
 
 
-def screen_availability(plan: AvailabilityPlan, now_ms: int) -> Falls:
-    """Which offers are outside their dates; not to be written to."""
+def screen_availability(plan: AvailabilityPlan, now_ms: int) -> Falls | None:
+    """Which offers are outside their dates, not to be written to; None where no offer has any."""
+    if not plan.changes:
+        return None
     period = bisect_right(plan.changes, now_ms)
     falls = plan.known.get(period)
     if falls is None:

@@ -10,7 +10,7 @@ and the priority is left out while it is the product of the others.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import accumulate, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,8 +46,9 @@ class CodedCandidatesUnreadable(DecisionEngineError):
 
 @dataclass(frozen=True, slots=True)
 class CandidateCoder:
-    """Codes the candidates of one strategy's decisions. `keys` gives, per offer and column of its rules, the key of the
-    outcome; keys of shared rejections are `_FIRST_REJECTION` plus their number."""
+    """Codes the candidates of one strategy's decisions. `keys` gives, per offer and number of a gate's rejection, the
+    key of the outcome, in its last column that of an offer that passed (`PASSED` finds it); keys of shared rejections
+    are `_FIRST_REJECTION` plus their number. `rows` are the numbers of all offers."""
 
     rejections: RejectionTable
     offers: tuple[Offer, ...]
@@ -55,6 +56,7 @@ class CandidateCoder:
     levers: Numbers
     keys: Integers
     width: int
+    rows: Indexes
 
     @classmethod
     def of(cls, records: CandidateRecords) -> "CandidateCoder":
@@ -62,14 +64,15 @@ class CandidateCoder:
         table = records.rejections
         width = max(1, table.columns)
         first = _FIRST_REJECTION + len(table)
-        keys = np.zeros((len(table.rules), width), np.intp)
+        keys = np.full((len(table.rules), table.gates + 1), _RANKED_LOWER, np.intp)
+        keys[:, : len(table.fixed)] = _FIRST_REJECTION + np.arange(len(table.fixed))
         for offer, rules in enumerate(table.rules):
             places = {stage: count() for stage in _LAYERS}
-            for column, rule in enumerate(rules):
+            for number, rule in enumerate(rules, len(table.fixed)):
                 if rule is not None:
-                    keys[offer, column] = first + _LAYERS.index(rule.stage) * width + next(places[rule.stage])
+                    keys[offer, number] = first + _LAYERS.index(rule.stage) * width + next(places[rule.stage])
         offers = tuple(records.scored.offers)
-        return cls(table, offers, *_declared(offers), keys, width)
+        return cls(table, offers, *_declared(offers), keys, width, np.arange(len(offers)))
 
     def code(self, records: CandidateRecords) -> dict[str, object]:
         """The columns as plain values for the record."""
@@ -98,17 +101,12 @@ class CandidateCoder:
     def _gates(self, records: CandidateRecords) -> tuple[NDArray[np.bool_], Integers]:
         """Per offer whether it passed every gate, and the key of the gate that stopped it; an offer that passed, or was
         not asked for, has the key of the ranked lower."""
-        falls, in_play = records.falls, np.zeros(len(self.offers), np.bool_)
+        in_play = np.zeros(len(self.offers), np.bool_)
         for columns in records.placements:
             in_play |= columns.plan.present
-        passed = falls == PASSED
-        gates = np.full(len(self.offers), _RANKED_LOWER, np.intp)
-        first = len(self.rejections.fixed)
-        stopped = (in_play & ~passed).nonzero()[0]
-        numbers = falls[stopped].astype(np.intp)
-        own = self.keys[stopped, np.maximum(numbers - first, 0)]
-        gates[stopped] = np.where(numbers < first, numbers + _FIRST_REJECTION, own)
-        return in_play & passed, gates
+        gates = self.keys[self.rows, records.falls]
+        gates[~in_play] = _RANKED_LOWER
+        return in_play & (records.falls == PASSED), gates
 
     def _outcome(self, key: int) -> dict[str, object]:
         if key < _FIRST_REJECTION:
@@ -265,11 +263,15 @@ def _distinct(columns: Sequence[Numbers]) -> tuple[list[float], list[Integers]]:
     if not columns:
         return [], []
     numbers = np.concatenate(columns)
-    # Most neighbours are alike, and only where they are not is there anything to sort.
-    starts = np.flatnonzero(np.concatenate(([True], numbers[1:] != numbers[:-1]))) if len(numbers) else np.zeros(0, int)
-    values, places = np.unique(_round(numbers[starts]), return_inverse=True)
-    whole = np.repeat(places.reshape(-1), np.diff(starts, append=len(numbers)))
-    return values.tolist(), np.split(whole, np.cumsum([len(column) for column in columns])[:-1])
+    # Most neighbours are alike, and only where they are not is there anything to round and to sort.
+    begins = np.ones(len(numbers), np.bool_)
+    np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
+    rounded = _round(numbers[begins]).tolist()
+    values = sorted(set(rounded))
+    place_of = {value: place for place, value in enumerate(values)}
+    places = np.array([place_of[value] for value in rounded], np.intp)[begins.cumsum() - 1]
+    ends = accumulate(map(len, columns))
+    return values, [places[end - len(column) : end] for column, end in zip(columns, ends, strict=True)]
 
 
 def _round(numbers: Numbers) -> Numbers:

@@ -56,11 +56,13 @@ def is_granted(purpose: str, declared: Mapping[str, ConsentPurpose], snapshot: C
     return snapshot.known and purpose in declared and declared[purpose].granted_by_default
 
 
-def screen_consent(plan: ConsentPlan, snapshot: CustomerSnapshot, channel: str) -> Falls:
-    """Which offers lack a purpose. A channel with a purpose of its own name (`sms`) needs that one for every offer,
-    service messages included: refusing a channel means the channel."""
+def screen_consent(plan: ConsentPlan, snapshot: CustomerSnapshot, channel: str) -> Falls | None:
+    """Which offers lack a purpose; None when none does. A channel with a purpose of its own name (`sms`) needs that one
+    for every offer, service messages included: refusing a channel means the channel."""
     channel_purposes = (channel,) if channel in plan.declared else ()
     outcome = [_refusal(plan, need + channel_purposes, snapshot) for need in plan.requirements]
+    if all(number == PASSED for number in outcome):
+        return None
     return np.array(outcome, np.int16)[plan.requirement_of]
 
 

@@ -69,12 +69,12 @@ class ContactRecord(NamedTuple):  # a decision reads dozens of them
         return (0, self.offer, self.group, self.issue, self.channel)[scope]
 
 
-class ContactRule(NamedTuple):  # a decision makes a hundred of them, and a tuple is made three times as fast
-    """A cap, cool-down or suppression, made concrete for one candidate at one moment.
+class ContactRule(NamedTuple):
+    """A cap, cool-down or suppression, made concrete for one candidate.
 
     `statuses` with RESERVED also counts reservations that have not lapsed. A record matches when its
     scope key equals `key`, it went in the `direction`, any of the statuses and none of those in `without` holds, and
-    its time by `clock` is `since_ms` or later.
+    its time by `clock` is `since_ms` or later: epoch milliseconds, or below zero so many before the moment of asking.
     """
 
     id: str
@@ -92,7 +92,6 @@ class ContactRule(NamedTuple):  # a decision makes a hundred of them, and a tupl
 class Alternative(NamedTuple):
     """An option the ledger may reserve, with the rules that could refuse it."""
 
-    tracking: bytes
     offer: int
     group: int
     issue: int
@@ -109,11 +108,13 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReservationRequest:
-    """For each position the alternatives in order of preference; one offer is reserved at most once a request
-    unless `allow_duplicates`. `now_ms` and `lapses_ms` are epoch milliseconds."""
+    """For each position its tracking key (8 bytes), whatever ends up there, and the alternatives in order of
+    preference; one offer is reserved at most once a request unless `allow_duplicates`. `now_ms` and `lapses_ms` are
+    epoch milliseconds."""
 
     now_ms: int
     lapses_ms: int
+    trackings: tuple[bytes, ...]
     positions: tuple[tuple[Alternative, ...], ...]
     allow_duplicates: bool = False
 
@@ -138,21 +139,21 @@ def encode_records(records: Iterable[ContactRecord]) -> bytes:
 def first_refusal(rules: Sequence[ContactRule], records: Sequence[ContactRecord], now_ms: float) -> ContactRule | None:
     """The first rule that refuses a contact now, or None."""
     for rule in rules:
-        if any(reaches_lost(rule, record) for record in records):
+        if any(_reaches_lost(rule, record, now_ms) for record in records):
             return rule
         if sum(_matches(rule, record, now_ms) for record in records) >= rule.limit:
             return rule
     return None
 
 
-def reaches_lost(rule: ContactRule, record: ContactRecord) -> bool:
-    """Whether the record marks dropped contacts that the rule might have had to count."""
-    return bool(record.flags & LOST_FLAG and record.status & rule.statuses) and _time(rule, record) >= rule.since_ms
-
-
 def has_lapsed(record: ContactRecord, now_ms: float) -> bool:
     """Whether it was reserved only, and for no longer than until now."""
     return record.status == ContactStatus.RESERVED and record.expires_ms <= now_ms and not record.flags & LOST_FLAG
+
+
+def _reaches_lost(rule: ContactRule, record: ContactRecord, now_ms: float) -> bool:
+    """Whether the record marks dropped contacts that the rule might have had to count."""
+    return bool(record.flags & LOST_FLAG and record.status & rule.statuses) and _is_recent(rule, record, now_ms)
 
 
 def _matches(rule: ContactRule, record: ContactRecord, now_ms: float) -> bool:
@@ -167,8 +168,9 @@ def _matches(rule: ContactRule, record: ContactRecord, now_ms: float) -> bool:
         counted = bool(rule.statuses & ContactStatus.RESERVED) and record.expires_ms > now_ms
     else:
         counted = bool(record.status & rule.statuses & ContactStatus.ANY_RESPONSE)
-    return counted and not record.status & rule.without and _time(rule, record) >= rule.since_ms
+    return counted and not record.status & rule.without and _is_recent(rule, record, now_ms)
 
 
-def _time(rule: ContactRule, record: ContactRecord) -> float:
-    return record.contact_ms if rule.clock is ContactClock.CONTACT else record.outcome_ms
+def _is_recent(rule: ContactRule, record: ContactRecord, now_ms: float) -> bool:
+    since_ms = rule.since_ms if rule.since_ms >= 0 else now_ms + rule.since_ms
+    return (record.contact_ms if rule.clock is ContactClock.CONTACT else record.outcome_ms) >= since_ms

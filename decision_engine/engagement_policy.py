@@ -27,6 +27,7 @@ class EngagementPlan:
 
     table: Indexes
     risk_column: Indexes
+    any_risk: bool
     numbers: Falls
     rules: tuple[tuple[Rejection | None, ...], ...]
     """Per offer the rejection of each column; None for the risk match, whose code depends on the customer."""
@@ -53,7 +54,8 @@ def plan_engagement(offers: Sequence[Offer], conditions: ConditionBits, first_nu
                 risk_column[number] = column
     rules = tuple(tuple(rejection for _, rejection in row) for row in rows)
     numbers = np.array([*range(first_number, first_number + width), PASSED], np.int16)
-    return EngagementPlan(table=table, risk_column=risk_column, numbers=numbers, rules=rules)
+    any_risk = bool((risk_column >= 0).any())
+    return EngagementPlan(table=table, risk_column=risk_column, any_risk=any_risk, numbers=numbers, rules=rules)
 
 
 def screen_engagement(plan: EngagementPlan, truth: Mask, standing: SuitabilityStanding) -> Falls:
@@ -62,7 +64,8 @@ def screen_engagement(plan: EngagementPlan, truth: Mask, standing: SuitabilitySt
     held = np.concatenate([truth, np.array([True, *suits, False])]).take(plan.table)
     first = held.argmin(axis=1)
     falls: Falls = plan.numbers.take(first)
-    falls[first == plan.risk_column] = standing.refusal
+    if plan.any_risk:
+        falls[first == plan.risk_column] = standing.refusal
     return falls
 
 

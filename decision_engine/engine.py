@@ -4,7 +4,6 @@ Both are pure: the same arguments give the same result, whoever computes it and 
 """
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from decision_engine.matrix import context_facts
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.propensity import Scorers
 from decision_engine.quiet_hours import screen_quiet
-from decision_engine.rejections import PASSED, Falls, Indexes, Mask, combine
+from decision_engine.rejections import PASSED, Falls, Indexes, Mask, combined
 from decision_engine.replay import recorded_attributes
 from decision_engine.reservation import plan_reservation
 from decision_engine.scoring import Scores, score_neutrally, score_offers
@@ -62,10 +61,11 @@ def decide(
     asked = asked_placements(prepared.placements, request)
     truth = prepared.conditions.evaluate(request, snapshot)
     moment = ContactMoment(prepared.contacts, key32(request.channel), request.now_ms)
-    limits = [_screen_contacts(prepared, moment, request, records)]
-    if volumes:
-        limits.append(screen_volumes(prepared.volumes, volumes, request.channel))
-    falls = reduce(combine, limits, _screen_offers(prepared, request, snapshot, truth))
+    falls = combined(
+        *_screen_offers(prepared, request, snapshot, truth),
+        *_screen_contacts(prepared, moment, request, records),
+        screen_volumes(prepared.volumes, volumes, request.channel) if volumes else None,
+    )
     alive = np.flatnonzero((falls == PASSED) & offers_in_play(asked, len(prepared.offers)))
     plan = plan_at(prepared.arbitration, request.now_ms)
     weights = context_weights(plan, truth, plan.weights if personalised else plan.neutral_weights)
@@ -76,13 +76,12 @@ def decide(
         scores = _score(prepared, request, snapshot, alive, scorers)
     else:
         scores = score_neutrally(prepared.scoring, alive)
-    scarce, channel = prepared.volumes, request.channel
-    costs = resource_costs(scarce, volumes, channel, scores.propensity) if volumes else None
+    costs = resource_costs(prepared.volumes, volumes, request.channel, scores.propensity) if volumes else None
     ranking = rank_in_trial(trial, plan, alive, scores.propensity, weights, costs)
     held_back, ranking = (None, ranking) if costs is None else hold_back(ranking, plan.mandatory)
     order = ranking.order[~trial.held_out[ranking.order]]
     explorer = explorer_of(prepared, trial, request, ranking, scores, scorers)
-    terms = SlateTerms(explorer, prepared.slate, channel, request.allow_duplicates)
+    terms = SlateTerms(explorer, prepared.slate, request.channel, request.allow_duplicates)
     slate = fill_slate(asked, order, prepared.entrants, terms)
     return Draft(
         request=request,
@@ -97,7 +96,7 @@ def decide(
         slate=slate,
         attributes=recorded_attributes(prepared, snapshot, scorers if personalised else None),
         reservation=plan_reservation(prepared, request, slate, moment),
-        volumes=recorded_view(scarce, volumes) if volumes else NO_VOLUMES,
+        volumes=recorded_view(prepared.volumes, volumes) if volumes else NO_VOLUMES,
         held_back=held_back,
     )
 
@@ -110,21 +109,23 @@ def settle(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int | None]
 
 def _screen_offers(
     prepared: PreparedStrategy, request: DecisionRequest, snapshot: CustomerSnapshot, truth: Mask
-) -> Falls:
+) -> tuple[Falls | None, Falls | None, Falls]:
     """What dates, consents and engagement policies refuse."""
     standing = assess_suitability(prepared.strategy.suitability, snapshot, request.now_ms)
-    available = screen_availability(prepared.availability, request.now_ms)
-    allowed = combine(available, screen_consent(prepared.consent, snapshot, request.channel))
-    return combine(allowed, screen_engagement(prepared.engagement, truth, standing))
+    return (
+        screen_availability(prepared.availability, request.now_ms),
+        screen_consent(prepared.consent, snapshot, request.channel),
+        screen_engagement(prepared.engagement, truth, standing),
+    )
 
 
 def _screen_contacts(
     prepared: PreparedStrategy, moment: ContactMoment, request: DecisionRequest, records: Sequence[ContactRecord]
-) -> Falls:
+) -> tuple[Falls | None, Falls | None]:
+    """What quiet times and the person's contacts refuse."""
     quiet = screen_quiet(prepared.quiet, request.channel, request.now_ms)
     blind = LEDGER_UNAVAILABLE in request.degraded_causes
-    limited = screen_without_ledger(moment.plan) if blind else screen_contacts(moment, records)
-    return limited if quiet is None else combine(quiet, limited)
+    return quiet, screen_without_ledger(moment.plan) if blind else screen_contacts(moment, records)
 
 
 def _score(

@@ -5,7 +5,7 @@ measured over the same mix of all others in each of its arms. Effects of differe
 summed, offers withheld by any are withheld. Only one layer may change the exploration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -50,7 +50,8 @@ class LayerPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentPlan:
-    """All experiments of a strategy. `marketing` are the offers a holdout withholds, `nothing` no offers at all."""
+    """All experiments of a strategy. `marketing` are the offers a holdout withholds, `nothing` no offers. `known`
+    is the trial by arm where there are no layers (a memory, filled on use)."""
 
     salt: str
     standing: Allotment
@@ -58,6 +59,7 @@ class ExperimentPlan:
     exploration: Exploration
     marketing: Mask
     nothing: Mask
+    known: MutableMapping[Arm, "Trial"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,26 +95,19 @@ def plan_experiments(
         exploration=strategy.exploration,
         marketing=marketing,
         nothing=nothing,
+        known={},
     )
 
 
 def assign_trial(plan: ExperimentPlan, customer: CustomerId) -> Trial:
     """The customer's arms in all experiments, and what they mean together."""
     arm = assign_arm(plan.salt, plan.standing, customer)
-    arms = {layer.name: layer.allotment.arm_of(layer.salt, customer) or CONTROL for layer in plan.layers}
-    effects = [layer.effects[arms[layer.name]] for layer in plan.layers if arms[layer.name] != CONTROL]
-    levers = [effect.levers for effect in effects if effect.levers is not None]
-    withheld = [effect.withheld for effect in effects if effect.withheld is not None]
-    if arm is Arm.HOLDOUT:
-        withheld.append(plan.marketing)
-    changed = [effect.exploration for effect in effects if effect.exploration is not None]
-    return Trial(
-        arm=arm,
-        experiments=arms,
-        levers=sum(levers[1:], levers[0]) if levers else None,
-        held_out=np.logical_or.reduce(withheld) if withheld else plan.nothing,
-        exploration=RANDOM_ORDER if arm is Arm.RANDOM_ELIGIBLE else changed[0] if changed else plan.exploration,
-    )
+    if plan.layers:
+        return _trial(plan, arm, customer)
+    trial = plan.known.get(arm)
+    if trial is None:
+        trial = plan.known[arm] = _trial(plan, arm, customer)
+    return trial
 
 
 def layer_problems(strategy: Strategy) -> list[str]:
@@ -129,6 +124,23 @@ def layer_problems(strategy: Strategy) -> list[str]:
     if len(exploring) > 1:
         problems.append(f"only one experiment may change the exploration; these do: {', '.join(exploring)}")
     return problems + _lever_problems(strategy)
+
+
+def _trial(plan: ExperimentPlan, arm: Arm, customer: CustomerId) -> Trial:
+    arms = {layer.name: layer.allotment.arm_of(layer.salt, customer) or CONTROL for layer in plan.layers}
+    effects = [layer.effects[arms[layer.name]] for layer in plan.layers if arms[layer.name] != CONTROL]
+    levers = [effect.levers for effect in effects if effect.levers is not None]
+    withheld = [effect.withheld for effect in effects if effect.withheld is not None]
+    if arm is Arm.HOLDOUT:
+        withheld.append(plan.marketing)
+    changed = [effect.exploration for effect in effects if effect.exploration is not None]
+    return Trial(
+        arm=arm,
+        experiments=arms,
+        levers=sum(levers[1:], levers[0]) if levers else None,
+        held_out=np.logical_or.reduce(withheld) if withheld else plan.nothing,
+        exploration=RANDOM_ORDER if arm is Arm.RANDOM_ELIGIBLE else changed[0] if changed else plan.exploration,
+    )
 
 
 def _require_independence(strategy: Strategy) -> None:

@@ -61,21 +61,21 @@ def reserved(
     held = list(pruned(records, request.now_ms, retention_ms))
     taken: list[int | None] = []
     offered: set[int] = set()
-    for alternatives in request.positions:
+    for tracking, alternatives in zip(request.trackings, request.positions, strict=True):
         choice = _first_allowed(alternatives, request, held, offered)
         taken.append(choice)
         if choice is not None:
             offered.add(alternatives[choice].offer)
-            held.append(reservation(alternatives[choice], request))
+            held.append(reservation(tracking, alternatives[choice], request))
     if not offered:
         return taken, tuple(records)
     return taken, bounded(held)
 
 
-def reservation(alternative: Alternative, request: ReservationRequest) -> ContactRecord:
-    """The record of an alternative that was taken."""
+def reservation(tracking: bytes, alternative: Alternative, request: ReservationRequest) -> ContactRecord:
+    """The record of an alternative that was taken for the position of that tracking key."""
     return ContactRecord(
-        tracking=alternative.tracking,
+        tracking=tracking,
         offer=alternative.offer,
         group=alternative.group,
         issue=alternative.issue,

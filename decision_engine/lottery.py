@@ -23,6 +23,8 @@ So every probability is a sum that needs no simulation, for the first place and 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +35,18 @@ from decision_engine.draws import draw_below, draw_fraction
 from decision_engine.rejections import Indexes
 
 Numbers = NDArray[np.float64]
+
+
+class Seat(NamedTuple):
+    """An offer with one of a placement's candidates, and the place of the drawn order where it stands."""
+
+    offer: int
+    candidate: int
+    place: int
+
+
+_seat = partial(tuple.__new__, Seat)
+"""Of a tuple; a decision makes dozens of seats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,21 +125,26 @@ class Lottery:
         self._shuffle = shuffle if places else 0.0
         self._promotion = promotion
 
-    def order(self) -> Iterator[tuple[int, int]]:
-        """Offers with their candidates in drawn order; lazily, as only the first few places are ever needed."""
+    def order(self) -> Iterator[Seat]:
+        """Who stands where in drawn order; lazily, as only the first few places are ever needed."""
         moved = self._moved()
-        if moved is None:
-            return zip(self._greedy, map(self._plan.starts.__getitem__, self._greedy), strict=False)
-        return self._drawn(moved)
+        if moved is not None:
+            return self._drawn(moved)
+        firsts = map(self._plan.starts.__getitem__, self._greedy)
+        return map(_seat, zip(self._greedy, firsts, count(), strict=False))
 
-    def _drawn(self, moved: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    def _drawn(self, moved: Iterator[tuple[int, int]]) -> Iterator[Seat]:
         """The order with the movers where they were drawn to."""
         held = set(self._places)
         for place, offer in enumerate(self._greedy):
-            yield next(moved) if place in held else (offer, self._plan.starts[offer])
+            if place in held:
+                yield Seat(*next(moved), place)
+            else:
+                yield Seat(offer, self._plan.starts[offer], place)
 
-    def at_place(self, place: int, offer: int, candidate: int) -> float:
+    def at_place(self, seat: Seat) -> float:
         """The chance of a candidate to stand at one place of the order; at a mover's place only movers can."""
+        offer, candidate, place = seat
         kept = float(self._greedy[place] == offer and candidate == self._plan.starts[offer])
         mover = bisect_left(self._places, place)
         if mover == len(self._places) or self._places[mover] != place:

@@ -11,6 +11,7 @@ from math import nan
 
 import numpy as np
 
+from decision_engine.attribute_selection import AttributeSelection
 from decision_engine.decision import DecisionRequest
 from decision_engine.features.definitions import Value
 from decision_engine.offers import Offer
@@ -39,7 +40,7 @@ class MatrixPlan:
     template: Matrix
     shared: tuple[SharedColumn, ...]
     shared_places: Indexes
-    attributes: tuple[str, ...]
+    attributes: AttributeSelection
 
 
 def plan_matrix(schema: FeatureSchema, offers: Sequence[Offer]) -> MatrixPlan:
@@ -53,7 +54,7 @@ def plan_matrix(schema: FeatureSchema, offers: Sequence[Offer]) -> MatrixPlan:
         else:
             shared.append(SharedColumn(place, column.source, column.name, codes))
     places = np.array([column.place for column in shared], np.intp)
-    attributes = tuple(column.name for column in shared if column.source is ColumnSource.ATTRIBUTE)
+    attributes = AttributeSelection(column.name for column in shared if column.source is ColumnSource.ATTRIBUTE)
     return MatrixPlan(
         schema=schema, template=template, shared=tuple(shared), shared_places=places, attributes=attributes
     )

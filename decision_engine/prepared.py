@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from decision_engine.arbitration import ArbitrationPlan, plan_arbitration
+from decision_engine.attribute_selection import AttributeSelection
 from decision_engine.availability import AvailabilityPlan, plan_availability
 from decision_engine.boosts import BoostPlan, plan_boosts
 from decision_engine.candidates import PlacementPlan, plan_placement
@@ -35,8 +36,7 @@ class PreparedStrategy:
     """One plan for each stage, over the same numbering of the offers (by name).
 
     `entrants` are the offers exploration may move, `nothing` no offers at all. `gate_attributes` are the customer
-    attributes that can keep an offer from being made, `attributes` all that any rule, reason or weight can read; both
-    sorted.
+    attributes that can keep an offer from being made, `attributes` all that any rule, reason or weight can read.
     """
 
     strategy: Strategy
@@ -64,8 +64,8 @@ class PreparedStrategy:
     slate: SlatePlan
     rejections: RejectionTable
     rejected: Mapping[PlacementId, RejectedCandidates]
-    gate_attributes: tuple[str, ...]
-    attributes: tuple[str, ...]
+    gate_attributes: AttributeSelection
+    attributes: AttributeSelection
 
 
 def prepare(strategy: Strategy) -> PreparedStrategy:
@@ -115,8 +115,8 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         slate=plan_slate(strategy.slate, offers),
         rejections=rejections,
         rejected={id_: RejectedCandidates(plan, offers, rejections) for id_, plan in placements.items()},
-        gate_attributes=tuple(sorted(gates)),
-        attributes=tuple(sorted(gates.union(*conditions.attributes))),
+        gate_attributes=AttributeSelection(gates),
+        attributes=AttributeSelection(gates.union(*conditions.attributes)),
     )
 
 

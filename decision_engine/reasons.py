@@ -41,8 +41,9 @@ def plan_reasons(offers: Sequence[Offer], conditions: ConditionBits, first_local
 
 def reasons_for(plan: ReasonPlan, offer: int, truth: Mask, locale: str) -> Reasons:
     """The first reasons that hold, in the locale asked for or else the strategy's first."""
-    held = [reason for reason in plan.of_offer[offer] if truth.item(reason.place)]
-    return tuple(
+    held = [
         (reason.code, reason.text.get(locale) or reason.text.get(plan.first_locale, reason.code))
-        for reason in held[:MOST_REASONS]
-    )
+        for reason in plan.of_offer[offer]
+        if truth.item(reason.place)
+    ]
+    return tuple(held[:MOST_REASONS])

@@ -63,6 +63,9 @@ LATE_REJECTIONS: tuple[Rejection, ...] = (
 """What can befall a candidate that passed every gate; numbered behind all that gates give, in this order."""
 
 
-def combine(earlier: Falls, later: Falls) -> Falls:
-    """The rejections of two stages in a row: the earlier one counts."""
-    return np.where(earlier == PASSED, later, earlier)
+def combined(*stages: Falls | None) -> Falls:
+    """The rejections of stages in a row: the earlier one counts. None is a stage that rejects nothing; not all are."""
+    falls, *later = [stage for stage in stages if stage is not None]
+    for stage in later:
+        falls = np.where(falls == PASSED, stage, falls)
+    return falls

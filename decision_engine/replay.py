@@ -1,7 +1,6 @@
 """Replay: what a decision must record so that anyone can compute it again, and the snapshot rebuilt from the record."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Iterable
 
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import Decision
@@ -13,10 +12,10 @@ from decision_engine.propensity import ColumnSource, FeatureSchema, Scorers
 def attributes_used(prepared: PreparedStrategy, schemas: Iterable[FeatureSchema]) -> frozenset[str]:
     """The names of the customer attributes that any rule, reason or weight of the strategy, or any column of the
     models, can read."""
-    columns = {
+    columns = frozenset(
         column.name for schema in schemas for column in schema.columns if column.source is ColumnSource.ATTRIBUTE
-    }
-    return frozenset(prepared.attributes) | columns
+    )
+    return columns.union(prepared.attributes)
 
 
 def recorded_attributes(
@@ -26,24 +25,14 @@ def recorded_attributes(
     read any, so only theirs are recorded."""
     known = snapshot.attributes
     if scorers is None:
-        return _present(prepared.gate_attributes, known)
-    recorded = _present(prepared.attributes, known)
+        return prepared.gate_attributes.present(known)
+    recorded = prepared.attributes.present(known)
     for model in prepared.scoring.models:
         scorer = scorers.get(model)
         if scorer is not None:
             plan = prepared.scoring.matrix_plan(scorer.schema, model)
-            recorded |= _present(plan.attributes, known)
+            recorded |= plan.attributes.present(known)
     return recorded
-
-
-def _present(names: Sequence[str], known: Mapping[str, Value]) -> dict[str, Value]:
-    """Those of the attributes that are known, in the order of their names."""
-    if len(names) > 1:
-        try:  # for a customer of whom everything is known there is a much faster way
-            return dict(zip(names, itemgetter(*names)(known), strict=True))
-        except KeyError:
-            pass
-    return {name: known[name] for name in names if name in known}
 
 
 def snapshot_of(decision: Decision) -> CustomerSnapshot:

@@ -74,7 +74,7 @@ def score_offers(
 ) -> Scores:
     """Scores the offers of `rows`. A model that is absent, raises, or answers anything but probabilities is replaced
     by base rates: `model_missing` (only if required) or `model_failed`."""
-    propensity = plan.base_rates.copy()
+    propensity = plan.base_rates.copy() if scorers else plan.base_rates
     versions: dict[str, str] = {}
     causes: list[str] = []
     failed: list[str] = []
@@ -96,7 +96,9 @@ def score_offers(
     return Scores(propensity=propensity, versions=versions, causes=distinct, failed=tuple(failed))
 
 
-def _models_of(plan: ScoringPlan, rows: Indexes) -> list[str]:
+def _models_of(plan: ScoringPlan, rows: Indexes) -> Sequence[str]:
+    if len(plan.models) == 1:
+        return plan.models if len(rows) else ()
     counts = np.bincount(plan.model_of[rows], minlength=len(plan.models)).tolist()
     return [model for model, count in zip(plan.models, counts, strict=True) if count]
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from decision_engine.errors import DecisionEngineError
+from decision_engine.lottery import Seat
 from decision_engine.rejections import BUNDLE, DUPLICATE, RESERVED_MEANWHILE, Rejection
-from decision_engine.seats import Seat
 from decision_engine.slate import PlacementSlate
 
 
@@ -26,9 +26,7 @@ def seat_placements(
     slate: Sequence[PlacementSlate], taken: Sequence[int | None], *, allow_duplicates: bool
 ) -> tuple[PlacementSeating, ...]:
     """Gives every position the alternative taken for it; those tried before it were refused."""
-    positions = [alternatives for placement in slate for alternatives in placement.positions]
-    _require_fit(positions, taken)
-    choice = [None if index is None else seats[index] for seats, index in zip(positions, taken, strict=True)]
+    choice = _chosen([alternatives for placement in slate for alternatives in placement.positions], taken)
     offered = set() if allow_duplicates else {seat.offer for seat in choice if seat is not None}
     result, first = [], 0
     for placement in slate:
@@ -45,7 +43,8 @@ def seat_placements(
         if lone:
             seated = [(number, seat) for number, seat in seated if seat.candidate not in lone]
         refused = _refused(tried, seated, offered) if tried else {}
-        refused |= dict.fromkeys(lone, BUNDLE)
+        if lone:
+            refused |= dict.fromkeys(lone, BUNDLE)
         result.append(PlacementSeating(placement.asked.number, tuple(seated), refused))
     return tuple(result)
 
@@ -72,11 +71,15 @@ def _without_parents(placement: PlacementSlate, seated: Sequence[tuple[int, Seat
     )
 
 
-def _require_fit(positions: Sequence[tuple[Seat, ...]], taken: Sequence[int | None]) -> None:
+def _chosen(positions: Sequence[tuple[Seat, ...]], taken: Sequence[int | None]) -> list[Seat | None]:
+    """What stands at each position; raises ReservationMismatch for an answer that does not fit."""
     if len(taken) != len(positions):
         raise ReservationMismatch(f"the draft has {len(positions)} positions, the answer {len(taken)}")
-    for number, (seats, index) in enumerate(zip(positions, taken, strict=True)):
+    chosen: list[Seat | None] = []
+    for seats, index in zip(positions, taken, strict=True):
         if index is not None and not 0 <= index < len(seats):
             raise ReservationMismatch(
-                f"position {number} has {len(seats)} alternatives, the answer took number {index}"
+                f"position {len(chosen)} has {len(seats)} alternatives, the answer took number {index}"
             )
+        chosen.append(None if index is None else seats[index])
+    return chosen

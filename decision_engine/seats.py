@@ -1,19 +1,11 @@
-"""Seats: who stands where, and who would, were it not for a rule of the slate."""
+"""Who would have a seat, were it not for a rule of the slate."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from decision_engine.candidates import AskedPlacement, PlacementPlan
+from decision_engine.lottery import Seat
 from decision_engine.rejections import BUNDLE, CHANNEL_LIMIT, DUPLICATE, GROUP_LIMIT, Rejection
 from decision_engine.slate_field import SlateField, Taken
-
-
-class Seat(NamedTuple):
-    """An offer with one of a placement's candidates, and the place of the drawn order where it stands."""
-
-    offer: int
-    candidate: int
-    place: int
 
 
 def kept_out(asked: AskedPlacement, winners: Sequence[Seat], field: SlateField, taken: Taken) -> dict[int, Rejection]:

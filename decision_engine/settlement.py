@@ -1,6 +1,7 @@
 """Settlement: the ledger's answer turns a draft into the decision, with every candidate's fate."""
 
 from collections.abc import Sequence
+from itertools import count
 
 from decision_engine.candidate_records import CandidateRecords
 from decision_engine.decision import Decision, Option, PlacementAnswer
@@ -65,20 +66,16 @@ def _fallback(draft: Draft, slate: PlacementSlate, candidates: CandidateRecords)
 def _options(
     prepared: PreparedStrategy, draft: Draft, seating: PlacementSeating, candidates: CandidateRecords
 ) -> tuple[Option, ...]:
-    request = draft.request
-    expires_ms = lapses_ms(prepared, request)
-    return tuple(
-        [
-            Option(
-                tracking_id=tracking_id(request, position),
-                candidate=candidates.offered(seating.number, seat),
-                rank=rank,
-                mandatory=prepared.offers[seat.offer].mandatory,
-                reasons=reasons_for(prepared.reasons, seat.offer, draft.truth, request.locale)
-                if draft.personalised
-                else (),
-                expires_ms=expires_ms,
-            )
-            for rank, (position, seat) in enumerate(seating.seated, start=1)
-        ]
-    )
+    request, offers, made = draft.request, prepared.offers, candidates.offered(seating)
+    locale, expires_ms = request.locale, lapses_ms(prepared, request)
+    return tuple([
+        Option(
+            tracking_id=tracking_id(request, position),
+            candidate=candidate,
+            rank=rank,
+            mandatory=offers[seat.offer].mandatory,
+            reasons=reasons_for(prepared.reasons, seat.offer, draft.truth, locale) if draft.personalised else (),
+            expires_ms=expires_ms,
+        )
+        for rank, (position, seat), candidate in zip(count(1), seating.seated, made, strict=False)
+    ])  # fmt: skip

@@ -7,7 +7,7 @@ it left. Behind the winners of each position wait a few spares, in the same orde
 ledger refuses a winner at the last moment.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -15,13 +15,12 @@ from typing import NamedTuple
 
 from decision_engine.candidates import AskedPlacement
 from decision_engine.exploration import Explorer
-from decision_engine.lottery import Lottery
+from decision_engine.lottery import Lottery, Seat
 from decision_engine.rejections import Indexes, Mask, Rejection
-from decision_engine.seats import Seat, kept_out
+from decision_engine.seats import kept_out
 from decision_engine.slate_field import SlateField, Taken, Unit
 from decision_engine.slate_plan import SlatePlan
 
-_new = tuple.__new__
 SPARES = 4
 """Alternatives behind each winner: enough that losing a position to a concurrent decision is rare."""
 
@@ -78,12 +77,13 @@ class _Filler:
             order = self.field.offers
             priorities = self._terms.explorer.stakes.priorities[order].tolist() if order else []
             self._units = self.field.assigned(range(asked.number, last), self.taken, priorities)
+        free = self.taken.without(self.field.here[asked.number])
         if self._units is None:
-            best = self.taken.without(self.field.here[asked.number])[: asked.wanted]
-            units: list[Unit] = [(offer,) for offer in best]
+            units: list[Unit] = [(offer,) for offer in free[: asked.wanted]]
         else:
             units = self._units[asked.number]
-        filling = _Filling(asked, self.field, units, self.taken, self._terms.explorer)
+            free = self.field.greedy(free, [offer for unit in units for offer in unit], self.taken)
+        filling = _Filling(asked, units, free, self.field, self._terms.explorer)
         self.taken.offers.extend(filling.offers)
         if self._units is not None and (
             not self._together or set(filling.offers) != {offer for unit in units for offer in unit}
@@ -93,27 +93,26 @@ class _Filler:
 
 
 class _Filling:
-    """A placement while its slate is being filled: the winners are seated, the rest of the order still waits."""
+    """A placement while its slate is being filled: the winners are seated, the rest of the order still waits. `units`
+    are assigned to it, `greedy` is the order without a draw."""
 
     def __init__(
-        self, asked: AskedPlacement, field: SlateField, units: Sequence[Unit], taken: Taken, explorer: Explorer
+        self, asked: AskedPlacement, units: Sequence[Unit], greedy: Sequence[int], field: SlateField, explorer: Explorer
     ) -> None:
         self.asked = asked
-        assigned = [offer for unit in units for offer in unit]
-        self.places = len(assigned)
+        self.places = sum(map(len, units))
         bundles = [unit for unit in units if len(unit) > 1] if field.plan.bundles else []
         self.lottery: Lottery | None = None
         self._rest: Iterator[Seat] = iter(())
         if asked.plan is not None:
-            greedy = field.greedy(asked.number, assigned, taken)
             # Who stands in a bundle stays there.
             others = field.others.union(*bundles) if bundles else field.others
             movers: Sequence[int] = range(len(greedy))
             if others:
                 movers = [place for place, offer in enumerate(greedy) if offer not in others]
             self.lottery = explorer.lottery(asked.number, asked.plan, greedy, movers)
-            self._rest = _seats(self.lottery)
-        self.winners = list(islice(self._rest, len(assigned)))
+            self._rest = self.lottery.order()
+        self.winners = list(islice(self._rest, self.places))
         self.offers = [seat.offer for seat in self.winners]
         self.bundled: dict[int, int] = {}
         if bundles:
@@ -150,15 +149,15 @@ class _Spares:
             # The ledger would reserve a shared spare twice, so each position has its own.
             own = {seat.offer for seat in winners}
             barred = own if self._taken.allow_duplicates else self._standing
-            spares = list(islice((seat for seat in rest if seat.offer not in barred | self._used), SPARES * count))
+            spares = _next_seats(rest, SPARES * count, barred | self._used)
             if self._once and not self._taken.allow_duplicates:
                 self._used.update(seat.offer for seat in spares)
             shares = [spares[place::count] for place in range(count)]
         else:
-            spares = list(islice((seat for seat in rest if seat.offer not in self._standing), SPARES if count else 0))
+            spares = _next_seats(rest, SPARES if count else 0, self._standing)
             shares = [spares] * count
         if not self._slack:
-            return tuple((winner, *share) for winner, share in zip(winners, shares, strict=True))
+            return tuple([(winner, *share) for winner, share in zip(winners, shares, strict=True)])
         return tuple(self._allowed(winner, share) for winner, share in zip(winners, shares, strict=True))
 
     def _allowed(self, winner: Seat, share: Sequence[Seat]) -> tuple[Seat, ...]:
@@ -178,5 +177,12 @@ class _Spares:
         return tuple(kept)
 
 
-def _seats(lottery: Lottery) -> Iterator[Seat]:
-    return (_new(Seat, (offer, candidate, place)) for place, (offer, candidate) in enumerate(lottery.order()))
+def _next_seats(seats: Iterator[Seat], most: int, barred: Collection[int]) -> list[Seat]:
+    """So many of the next seats at the most, without those of the offers that are barred."""
+    found: list[Seat] = []
+    for seat in seats if most else ():
+        if seat.offer not in barred:
+            found.append(seat)
+            if len(found) == most:
+                break
+    return found

@@ -46,12 +46,11 @@ class SlateField:
         """The offer's place in the order of all."""
         return self.offers.index(offer)
 
-    def greedy(self, placement: int, assigned: Sequence[int], taken: "Taken") -> list[int]:
-        """The offers free for a placement: those assigned to it, then the rest, best first.
+    def greedy(self, free: list[int], assigned: Sequence[int], taken: "Taken") -> list[int]:
+        """The order of a placement's `free` offers: those assigned to it, then the rest, best first.
 
         Of a group with a quota only so many are free as may still stand, so that whoever of them is drawn fits.
         """
-        free = taken.without(self.here[placement])
         if self.plan.children:
             free = [offer for offer in free if offer in assigned or offer not in self.plan.children]
         if free[: len(assigned)] != assigned:

@@ -9,6 +9,8 @@ from decision_engine.conditions.evaluation import LARGEST_DOUBLE
 from decision_engine.conditions.typing_rules import Kind
 from decision_engine.features.definitions import Value
 
+_BEYOND_DOUBLES = 2**1024
+"""The first power of two that no double can hold."""
 TestsByConjunction = Mapping[int, Sequence[AttributeTest]]
 """Bit of the conjunction to its tests on one attribute."""
 
@@ -70,7 +72,7 @@ def threshold_masks(attribute: str, kind: Kind, tests: TestsByConjunction, every
     masks = [missing if double else _mask(tests, everything, -math.inf)]
     masks += [_mask(tests, everything, start) for start in thresholds]
     if double:
-        thresholds.append(math.inf)
+        thresholds.append(_BEYOND_DOUBLES)
         masks.append(missing)
     return _merged(ThresholdMasks(attribute, thresholds, masks, missing))
 

@@ -1,11 +1,11 @@
 """All conditions of a strategy answered at once: one bit a rule.
 
-Each rule becomes one or a few conjunctions. Per attribute the value picks a prepared mask of the conjunctions it
-leaves possible; the AND over attributes is what remains. Tests that fit no mask (arithmetic, two attributes against
+Each rule becomes one or a few conjunctions. Where many numeric attributes are tested, the intervals their values must
+lie in are compared all together. For the rest, per attribute, the value picks a prepared mask of the conjunctions it
+leaves possible; the AND over all is what remains. Tests that fit no mask (arithmetic, two attributes against
 each other, parts of texts) are evaluated one by one, and only for conjunctions that remain.
 """
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from decision_engine.conditions.check import CheckedExpression
 from decision_engine.conditions.evaluation import Facts, Missing, compile_expression, well_typed
 from decision_engine.conditions.folding import fold
 from decision_engine.conditions.holding_masks import HoldingMasks, holding_masks
+from decision_engine.conditions.interval_tests import IntervalTests, separate_intervals
 from decision_engine.conditions.normal_form import Atom, Conjunction, disjunctive_form
 from decision_engine.conditions.rendering import render
 from decision_engine.conditions.syntax import Unary
@@ -49,6 +50,7 @@ class PredicateIndex:
 
     size: int
     possible: int
+    intervals: IntervalTests | None
     thresholds: tuple[ThresholdGroup, ...]
     lookups: tuple[LookupMasks, ...]
     holdings: HoldingMasks | None
@@ -80,14 +82,12 @@ class PredicateIndex:
         if only is not None:
             alive &= only | (-1 << self.size)
         get = facts.values.get
+        if self.intervals is not None:
+            alive &= self.intervals.mask(facts.values)
         for entry in self.lookups:
             alive &= entry.masks.get(get(entry.attribute), entry.others)
         for group in self.thresholds:
-            possible = group.full
-            for attribute, thresholds, masks, missing in group.rows:
-                value = get(attribute)
-                possible &= missing if value is None else masks[bisect_right(thresholds, value)]
-            alive &= ~((group.full ^ possible) << group.base)
+            alive &= ~group.ruled_out(get)
         if self.holdings is not None:
             alive &= self.holdings.mask(facts.holdings)
         for shared in self.shared:
@@ -140,11 +140,13 @@ class _Builder:
         """The finished index."""
         everything = (1 << (self._size + len(self._owners))) - 1
         shared, remainders = self._sorted_computed(everything)
+        intervals = separate_intervals(self._tests, self._kinds, self._size + len(self._owners))
         lookups = [self._lookup(name, everything) for name in self._tests if not self._is_number(name)]
         numbers = [self._thresholds(name, everything) for name in self._tests if self._is_number(name)]
         return PredicateIndex(
             size=self._size,
             possible=self._possible,
+            intervals=intervals,
             thresholds=group_thresholds(numbers, self._size + len(self._owners)),
             lookups=tuple(lookups),
             holdings=holding_masks(self._holdings, everything) if self._holdings else None,

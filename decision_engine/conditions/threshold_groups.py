@@ -3,10 +3,12 @@
 A mask as wide as all the strategy's conjunctions would mostly say nothing about most of them.
 """
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from decision_engine.conditions.attribute_masks import ThresholdMasks
+from decision_engine.features.definitions import Value
 
 NARROW_BITS = 1024
 """Groups need not be narrower: so few bits are handled as fast as one."""
@@ -22,6 +24,15 @@ class ThresholdGroup:
     full: int
     rows: tuple[tuple[str, list[float], list[int], int], ...]
     """Attribute, thresholds, masks, and the mask of a missing value, as of `ThresholdMasks`."""
+
+    def ruled_out(self, value_of: Callable[[str], Value | None]) -> int:
+        """The conjunctions, at the bits they have in the index, that the values make impossible. Raises TypeError for a
+        value that is no number."""
+        possible = self.full
+        for attribute, thresholds, masks, missing in self.rows:
+            value = value_of(attribute)
+            possible &= missing if value is None else masks[bisect_right(thresholds, value)]
+        return (self.full ^ possible) << self.base
 
 
 def group_thresholds(entries: Sequence[ThresholdMasks], size: int) -> tuple[ThresholdGroup, ...]:

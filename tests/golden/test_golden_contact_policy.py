@@ -92,7 +92,7 @@ def check_agreement(strategy: Strategy, case: Mapping[str, Any], request: Any, r
     for position in request.positions:
         for alternative in position:
             alone = request._replace if hasattr(request, "_replace") else lambda **new: replace(request, **new)
-            assert reserved(records, alone(positions=((alternative,),)))[0] == [0]
+            assert reserved(records, alone(positions=((alternative,),), trackings=request.trackings[:1]))[0] == [0]
 
 
 def customer(given: Mapping[str, Any], now_ms: int) -> CustomerSnapshot:

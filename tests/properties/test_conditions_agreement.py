@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from decision_engine.conditions import interval_tests
 from decision_engine.conditions.check import CheckedExpression, check, checked_condition, checked_expression
 from decision_engine.conditions.evaluation import MISSING, Facts, compile_expression
 from decision_engine.conditions.folding import fold
@@ -205,6 +206,13 @@ def reference_result(checked: CheckedExpression, facts: Facts) -> Any:
         return MISSING
 
 
+@pytest.fixture(params=["masks", "intervals"])
+def way_of_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few numeric attributes are answered by masks, many by intervals."""
+    monkeypatch.setattr(interval_tests, "MANY_ATTRIBUTES", 32 if request.param == "masks" else 1)
+
+
+@pytest.mark.usefixtures("way_of_numbers")
 @pytest.mark.parametrize("cel_only", [False, True])
 def test_closures_and_the_index_agree_with_the_reference(cel_only: bool) -> None:
     seen = {True: 0, False: 0, MISSING: 0}

@@ -132,7 +132,7 @@ rules = st.lists(
         key=small_key,
         statuses=st.integers(1, 127),
         clock=st.sampled_from(ContactClock),
-        since_ms=moment,
+        since_ms=st.one_of(moment, st.integers(-5, -1).map(lambda n: n * 1000.0)),
         limit=st.integers(0, 4),
         code=st.just("CODE"),
         without=st.one_of(st.just(0), st.integers(0, 62).map(lambda bits: bits << 1)),
@@ -143,7 +143,6 @@ rules = st.lists(
 alternatives = st.lists(
     st.builds(
         Alternative,
-        tracking=tracking,
         offer=small_key,
         group=small_key,
         issue=small_key,
@@ -154,12 +153,20 @@ alternatives = st.lists(
     ),
     max_size=4,
 ).map(tuple)
+
+
+def asked(positions: list[tuple[bytes, tuple[Alternative, ...]]], *, allow_duplicates: bool) -> ReservationRequest:
+    return ReservationRequest(
+        now_ms=NOW,
+        lapses_ms=NOW + 600_000,
+        trackings=tuple(key for key, _ in positions),
+        positions=tuple(choices for _, choices in positions),
+        allow_duplicates=allow_duplicates,
+    )
+
+
 requests = st.builds(
-    ReservationRequest,
-    now_ms=st.just(NOW),
-    lapses_ms=st.just(NOW + 600_000),
-    positions=st.lists(alternatives, max_size=3).map(tuple),
-    allow_duplicates=st.booleans(),
+    asked, positions=st.lists(st.tuples(tracking, alternatives), max_size=3), allow_duplicates=st.booleans()
 )
 
 

@@ -34,8 +34,8 @@ def clock(zone: ZoneInfo, around: date) -> list[tuple[int, datetime]]:
 
 
 def occasions(quiet: QuietTime, shown: list[tuple[int, datetime]], around: date) -> list[tuple[int, int]]:
-    """When it begins and ends: from the first minute that shows the beginning, or more, until after the last that
-    shows less than the end."""
+    """When it begins and ends: from the first minute that shows the beginning, or more, until the last that
+    shows the end."""
     found = []
     for offset in (-1, 0, 1):
         day = around + timedelta(days=offset)
@@ -44,7 +44,7 @@ def occasions(quiet: QuietTime, shown: list[tuple[int, datetime]], around: date)
             over_midnight = quiet.until_minute <= quiet.from_minute
             ends = datetime.combine(day, time()) + (quiet.until_minute + 1_440 * over_midnight) * MINUTE
             first = min(at for at, wall in shown if wall >= begins)
-            last = max(at for at, wall in shown if wall < ends) + 60_000
+            last = max(at if wall == ends else at + 60_000 for at, wall in shown if wall <= ends)
             found.append((first, last))
     return found
 

@@ -14,7 +14,7 @@ from decision_engine.candidate_records import CandidateRecords
 from decision_engine.condition_bits import compile_conditions
 from decision_engine.contact_ledger import ContactClock, ContactRecord, Direction, ReservationRequest, Scope
 from decision_engine.contact_policy import ContactMoment, plan_contacts
-from decision_engine.contact_rules import MomentRules, plan_rules
+from decision_engine.contact_rules import MomentAlternatives, plan_rules
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import DecisionRequest, PlacementRequest
 from decision_engine.engine import decide, prepare, settle
@@ -237,6 +237,6 @@ def test_slates_keep_every_rule_and_the_same_input_gives_the_same_decision(
 def test_rules_of_a_reservation_are_those_made_one_by_one(rich: Strategy, channel: str) -> None:
     prepared = prepare(rich)
     moment = ContactMoment(prepared.contacts, key32(channel), NOW)
-    rules = MomentRules(plan_rules(prepared.contacts), moment)
+    alternatives = MomentAlternatives(plan_rules(prepared.contacts), moment)
     for number in range(len(prepared.offers)):
-        assert rules.of(number) == moment.rules_for(number)
+        assert alternatives.of(number).rules == moment.rules_for(number)

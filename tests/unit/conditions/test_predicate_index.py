@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from decision_engine.conditions import interval_tests
 from decision_engine.conditions.check import checked_condition
 from decision_engine.conditions.evaluation import Facts, compile_expression
 from decision_engine.conditions.predicate_index import MOST_CONJUNCTIONS, SHARED_BY, PredicateIndex
@@ -17,6 +18,12 @@ TYPES = {
     "vip": AttributeType.BOOL,
     "seen": AttributeType.TIMESTAMP,
 }
+
+
+@pytest.fixture(autouse=True, params=["masks", "intervals"])
+def way_of_numbers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few numeric attributes are answered by masks, many by intervals; what is true must not depend on it."""
+    monkeypatch.setattr(interval_tests, "MANY_ATTRIBUTES", 32 if request.param == "masks" else 1)
 
 
 def index_of(*texts: str) -> PredicateIndex:
@@ -142,3 +149,10 @@ def test_an_index_of_nothing_is_never_true() -> None:
 def test_a_value_of_the_wrong_type_counts_as_unknown() -> None:
     index = index_of("age > 1", "city != 'a'", "vip")
     assert true_rules(index, {"age": "many", "city": "b", "vip": True}) == [1, 2]  # a caller's mistake
+    assert true_rules(index, {"age": "5", "city": "b", "vip": True}) == [1, 2]  # text, though it reads as a number
+
+
+def test_whole_numbers_beyond_all_doubles_are_compared_where_they_are_of_the_type() -> None:
+    index = index_of("age > 1", "age < 1", "age == 1", "share > 0.5", "share < 0.5")
+    assert true_rules(index, {"age": 10**400, "share": -(10**400)}) == [0]
+    assert true_rules(index, {"age": -(10**400), "share": 10**400}) == [1]

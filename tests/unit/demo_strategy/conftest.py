@@ -135,14 +135,14 @@ class Person:
     def _reserve(self, request: Any) -> list[int | None]:
         taken: list[int | None] = []
         offered: set[int] = set()
-        for position in request.positions:
+        for tracking, position in zip(request.trackings, request.positions, strict=True):
             choice = None
             for index, alternative in enumerate(position):
                 refusal = first_refusal(alternative.rules, self.records, request.now_ms)
                 if refusal is None and alternative.offer not in offered:
                     choice = index
                     offered.add(alternative.offer)
-                    self.records.append(_reservation(alternative, request))
+                    self.records.append(_reservation(tracking, alternative, request))
                     break
             taken.append(choice)
         return taken
@@ -169,9 +169,9 @@ class Person:
         self.happens("nbo.response.recorded", data)
 
 
-def _reservation(alternative: Any, request: Any) -> ContactRecord:
+def _reservation(tracking: bytes, alternative: Any, request: Any) -> ContactRecord:
     return ContactRecord(
-        tracking=alternative.tracking,
+        tracking=tracking,
         offer=alternative.offer,
         group=alternative.group,
         issue=alternative.issue,

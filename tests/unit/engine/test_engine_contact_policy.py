@@ -189,7 +189,7 @@ def test_counting_once_refuses_exactly_what_the_ledgers_own_rules_refuse(
     falls = screen_contacts(moment, records)
     for offer in range(len(offers)):
         refusal = first_refusal(moment.rules_for(offer), records, bank.NOW)
-        number = int(falls[offer])
+        number = PASSED if falls is None else int(falls[offer])
         assert (refusal.id if refusal else None) == (None if number == PASSED else rejections[number - 7].rule)
 
 

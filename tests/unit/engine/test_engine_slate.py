@@ -70,10 +70,10 @@ def test_reservation_asks_for_winners_with_spares_and_their_rules(bank: SimpleNa
     names = {key32(name): name for name in "abcdefgh"}
     assert [[names[a.offer] for a in seats] for seats in reservation.positions] == [list("acdef"), list("bcdef")]
     first = reservation.positions[0][0]
-    assert first.tracking == key64("01J.0").to_bytes(8, "little")
+    assert reservation.trackings == tuple(key64(f"01J.{n}").to_bytes(8, "little") for n in range(2))
     assert (first.group, first.issue, first.channel) == (key32("cards"), key32("acquire"), key32("mobile"))
     assert [(rule.id, rule.key, rule.limit) for rule in first.rules] == [("one", key32("a"), 1), ("five", 0, 5)]
-    assert first.rules[0].since_ms == bank.NOW - 7 * bank.DAY
+    assert first.rules[0].since_ms == -7 * bank.DAY
     assert (reservation.now_ms, reservation.lapses_ms) == (bank.NOW, bank.NOW + 600_000)
 
 

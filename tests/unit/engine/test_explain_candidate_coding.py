@@ -72,7 +72,7 @@ def decided(prepared: PreparedStrategy, request: DecisionRequest, snapshot: Cust
 def assert_same(coded: Sequence[Candidate], original: Sequence[Candidate]) -> None:
     assert len(coded) == len(original)
     for found, candidate in zip(coded, original, strict=True):
-        assert replace(found, **dict.fromkeys(FACTORS)) == replace(candidate, **dict.fromkeys(FACTORS))
+        assert found._replace(**dict.fromkeys(FACTORS)) == candidate._replace(**dict.fromkeys(FACTORS))
         for name in FACTORS:
             one, other = getattr(found, name), getattr(candidate, name)
             assert (one is None) == (other is None)

@@ -11,6 +11,7 @@ import pytest
 from decision_engine.draws import draw_words, standard_normals
 from decision_engine.exploration import Explorer, Stakes
 from decision_engine.inverse_gap import inverse_gap_chances
+from decision_engine.lottery import Seat
 from decision_engine.offers import Ramp
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.ramp import MOST_RAMPED
@@ -88,16 +89,16 @@ def draw_often(prepared: PreparedStrategy, scheme: Exploration, floors: dict[int
         explorer = Explorer(scheme=scheme, seed=f"d{number}", stakes=stakes, floors=floors)
         lottery = explorer.lottery(0, plan, greedy, movers)
         order = list(lottery.order())
-        assert sorted(offer for offer, _ in order) == sorted(greedy)
-        for place, (_, candidate) in enumerate(order):
-            at_place.seen[place, candidate] += 1
+        assert sorted(seat.offer for seat in order) == sorted(greedy)
+        for seat in order:
+            at_place.seen[seat.place, seat.candidate] += 1
         for wanted in range(1, len(greedy) + 1):
-            among_first.seen.update((wanted, candidate) for _, candidate in order[:wanted])
+            among_first.seen.update((wanted, seat.candidate) for seat in order[:wanted])
         if number == 0 or scheme.kind == "thompson":
             moved = {greedy[place] for place in lottery._places}
             places = [
                 [
-                    lottery.at_place(place, offer, c) if (place in lottery._places) == (offer in moved) else 0.0
+                    lottery.at_place(Seat(offer, c, place)) if (place in lottery._places) == (offer in moved) else 0.0
                     for c, offer in enumerate(plan.offer_of.tolist())
                 ]
                 for place in range(len(greedy))
