@@ -34,6 +34,7 @@ from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
+from services.adapters.redis_volume_holds import RedisVolumeHolds
 from services.adapters.redis_volume_leases import (
     VOLUME_LIBRARY,
     LeaseHolder,
@@ -122,6 +123,8 @@ async def run(plan: Plan) -> Verdict:
         folder = Path(name)
         async with embedded_valkey(folder) as server:
             url = f"redis://127.0.0.1:{server.port}"
+            async with RedisClient.open(url, library=VOLUME_LIBRARY) as client:
+                await RedisVolumeHolds(client, VolumeKeys(KEYS.namespace)).open({}, [])  # nothing was handed out yet
             began = time.monotonic()
             crashes = await asyncio.to_thread(_supervise, plan, folder, url)
             return _judge(plan, folder, crashes, time.monotonic() - began)

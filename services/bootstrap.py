@@ -15,7 +15,7 @@ from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.strategy import Strategy
-from event_schemas.topics import CONTROL
+from event_schemas.topics import CONTROL, DECISIONS
 from models.compatibility import available_columns
 from models.registry import ModelRegistry
 from services.adapters.artifact_model_provider import ArtifactModelProvider
@@ -31,6 +31,7 @@ from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
+from services.adapters.redis_volume_holds import RedisVolumeHolds
 from services.adapters.redis_volume_leases import (
     VOLUME_LIBRARY,
     LeaseHolder,
@@ -50,6 +51,8 @@ from services.use_cases.explain_decision import ArchiveBusy
 from services.use_cases.make_decision import Live
 from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
 
+_EMPTY_SECONDS = 0.5
+"""A log that gives nothing for so long has nothing."""
 PRICES_SET = "nbo.control.prices.set"
 ARCHIVE_READS = 2
 """Reads of the archive at once."""
@@ -126,17 +129,27 @@ async def open_volumes(
     if not loaded.strategy.volumes:
         yield None
         return
-    async with (
-        RedisClient.open(settings.redis_url, library=VOLUME_LIBRARY) as client,
-        RedisVolumeLeases(
+    async with RedisClient.open(settings.redis_url, library=VOLUME_LIBRARY) as client:
+        await _open_untouched(settings, RedisVolumeHolds(client, VolumeKeys(settings.namespace)))
+        async with RedisVolumeLeases(
             client,
             VolumeKeys(settings.namespace),
             loaded.prepared.volumes,
             LeaseHolder(node=node, clock=clock, zone=loaded.prepared.zone, metrics=metrics),
             LeaseTerms(prices_fresh_s=settings.prices_fresh_seconds),
-        ) as leases,
-    ):
-        yield leases
+        ) as leases:
+            yield leases
+
+
+async def _open_untouched(settings: Settings, pools: RedisVolumeHolds) -> None:
+    """Where nothing was ever decided nothing was handed out; all else is for the pacer to tell."""
+    if await pools.is_open():
+        return
+    async with open_event_stream(settings, [DECISIONS]) as stream:
+        ends, beginnings = await stream.end_offsets(), await stream.beginning_offsets()
+        # The embedded broker understates the end of its log, so an empty one is also read.
+        if not any(ends.values()) and not any(beginnings.values()) and not await stream.poll(1, _EMPTY_SECONDS):
+            await pools.open({}, [])
 
 
 @asynccontextmanager

@@ -81,7 +81,8 @@ class StateStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactResponse:
-    """An outcome for one tracked contact. The scope keys and flags let a lost record be made anew."""
+    """An outcome for one tracked contact. The scope keys and flags let a lost record be made anew. `response_id` is
+    told apart by whose it is."""
 
     response_id: str
     tracking: bytes
@@ -94,6 +95,25 @@ class ContactResponse:
     flags: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseClaim:
+    """A response id being given for `says`, which names the option and the outcome."""
+
+    customer_id: CustomerId
+    response_id: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierResponse:
+    """What is known of a response id: what it was given for before (None: it is new), whether its response is on the
+    bus, and whether it was taken in whole."""
+
+    said: str | None = None
+    published: bool = False
+    taken: bool = False
+
+
 class ContactLedger(Protocol):
     """One person's contacts over all channels. Raises StoreUnavailable."""
 
@@ -103,6 +123,10 @@ class ContactLedger(Protocol):
 
     async def reserve(self, customer_id: CustomerId, request: ReservationRequest) -> list[int | None]:
         """Checks and reserves in one atomic step: for each position the index of the alternative taken, or None."""
+        ...
+
+    async def claim_responses(self, claims: Sequence[ResponseClaim]) -> list[EarlierResponse]:
+        """Binds each response id to what it says, unless it is bound already; what was known of it. One round trip."""
         ...
 
     async def respond(self, customer_id: CustomerId, responses: Sequence[ContactResponse]) -> list[bool]:
@@ -117,6 +141,11 @@ class VolumeHold(Protocol):
 class VolumeLeases(Protocol):
     """This node's part of the bank's volumes. Charges are local; `commit` makes them known to the store, which must
     happen before anything charged is handed out."""
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether nothing can be handed out because what was is being read from the log."""
+        ...
 
     def view(self, now_ms: int) -> VolumeView:
         """What may be handed out now, and at what price; valid until the loop's next turn."""
@@ -163,11 +192,24 @@ class TrackedOption:
     """What the contact ledger keeps of the option besides its keys (mandatory, outbound)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyClaim:
+    """One attempt's hold on an idempotency key: `value`, which no other attempt has, stands under the key until the
+    answer does."""
+
+    key: str
+    value: bytes
+
+
 class DecisionStore(Protocol):
     """Recent decisions by id, tracked options by tracking id, answers by idempotency key. Raises StoreUnavailable."""
 
-    async def read_for_decision(self, customer_id: CustomerId, idempotency_key: str | None) -> CustomerReading:
-        """State, ledger and idempotency claim in one round trip; claims the key when it is free."""
+    async def read_for_decision(self, customer_id: CustomerId, claim: IdempotencyClaim | None) -> CustomerReading:
+        """State, ledger and what stands under the idempotency key in one round trip; claims the key when it is free."""
+        ...
+
+    async def claim(self, claim: IdempotencyClaim) -> bytes | None:
+        """Claims the key: None when it is this claim's, now or since before, else what another attempt left there."""
         ...
 
     async def claimed(self, idempotency_key: str) -> bytes | None: ...
@@ -177,10 +219,15 @@ class DecisionStore(Protocol):
         decision_id: DecisionId,
         record: bytes,
         options: Sequence[TrackedOption],
-        idempotency_key: str | None,
+        claim: IdempotencyClaim | None,
         answer: bytes,
-    ) -> None:
-        """Keeps the record, its options and the idempotent answer, one round trip."""
+    ) -> bytes | None:
+        """Keeps the record, its options and the idempotent answer, one round trip; the answer as `keep_answer` does."""
+        ...
+
+    async def keep_answer(self, claim: IdempotencyClaim, answer: bytes) -> bytes | None:
+        """Puts the answer under its key if the key is free, or has this claim or this answer. None when it is kept,
+        else what another attempt left there. Repeating it changes nothing."""
         ...
 
     async def record(self, decision_id: DecisionId) -> bytes | None: ...

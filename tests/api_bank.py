@@ -40,7 +40,10 @@ from services.ports import (
     BusUnavailable,
     ContactResponse,
     CustomerReading,
+    EarlierResponse,
+    IdempotencyClaim,
     OutgoingEvent,
+    ResponseClaim,
     StoreUnavailable,
     TrackedOption,
 )
@@ -207,6 +210,8 @@ class FakeStore:
     records: dict[str, bytes] = field(default_factory=dict)
     options: dict[str, TrackedOption] = field(default_factory=dict)
     answers: dict[str, bytes] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    """What each response id was given for."""
     fail: set[str] = field(default_factory=set)
     hang: set[str] = field(default_factory=set)
     gate: asyncio.Event | None = None
@@ -219,31 +224,48 @@ class FakeStore:
         if call in self.fail:
             raise StoreUnavailable(call)
 
-    async def read_for_decision(self, customer_id: str, idempotency_key: str | None) -> CustomerReading:
+    async def read_for_decision(self, customer_id: str, claim: IdempotencyClaim | None) -> CustomerReading:
         await self._reach("read")
         self.reads += 1
         claimed = None
-        if idempotency_key is not None:
-            claimed = self.answers.get(idempotency_key)
-            self.answers.setdefault(idempotency_key, b"claimed")
+        if claim is not None:
+            claimed = self.answers.get(claim.key)
+            self.answers.setdefault(claim.key, claim.value)
         if self.gate is not None:
             await self.gate.wait()
         return CustomerReading(
             state=self.states.get(customer_id), ledger=self.ledgers.get(customer_id), claimed=claimed
         )
 
+    async def claim(self, claim: IdempotencyClaim) -> bytes | None:
+        await self._reach("claim")
+        held = self.answers.setdefault(claim.key, claim.value)
+        return None if held == claim.value else held
+
     async def claimed(self, idempotency_key: str) -> bytes | None:
         await self._reach("claimed")
         return self.answers.get(idempotency_key)
 
     async def save(
-        self, decision_id: str, record: bytes, options: Sequence[TrackedOption], key: str | None, answer: bytes
-    ) -> None:
+        self,
+        decision_id: str,
+        record: bytes,
+        options: Sequence[TrackedOption],
+        claim: IdempotencyClaim | None,
+        answer: bytes,
+    ) -> bytes | None:
         await self._reach("save")
         self.records[decision_id] = record
         self.options |= {option.tracking_id: option for option in options}
-        if key is not None:
-            self.answers[key] = answer
+        return None if claim is None else await self.keep_answer(claim, answer)
+
+    async def keep_answer(self, claim: IdempotencyClaim, answer: bytes) -> bytes | None:
+        await self._reach("save")
+        held = self.answers.get(claim.key)
+        if held is not None and held not in (claim.value, answer):
+            return held
+        self.answers[claim.key] = answer
+        return None
 
     async def record(self, decision_id: str) -> bytes | None:
         await self._reach("record")
@@ -260,7 +282,7 @@ class FakeStore:
         await self._reach("reserve")
         records = list(decode_records(self.ledgers.get(customer_id)))
         taken: list[int | None] = []
-        for alternatives in request.positions:
+        for tracking, alternatives in zip(request.trackings, request.positions, strict=True):
             taken.append(None)
             for index, choice in enumerate(alternatives):
                 repeated = any(
@@ -270,7 +292,7 @@ class FakeStore:
                     continue
                 records.append(
                     ContactRecord(
-                        choice.tracking, choice.offer, choice.group, choice.issue, choice.channel,
+                        tracking, choice.offer, choice.group, choice.issue, choice.channel,
                         int(ContactStatus.RESERVED), int(choice.mandatory), float(request.now_ms),
                         float(request.lapses_ms), float(request.now_ms), 0.0,
                     )
@@ -280,12 +302,22 @@ class FakeStore:
         self.ledgers[customer_id] = encode_records(records)
         return taken
 
+    async def claim_responses(self, claims: Sequence[ResponseClaim]) -> list[EarlierResponse]:
+        await self._reach("claim_responses")
+        known = []
+        for claim in claims:
+            said = self.said.get(claim.response_id)
+            taken = f"response:{claim.customer_id}:{claim.response_id}" in self.answers
+            known.append(EarlierResponse(said=said, published=taken, taken=taken))
+            self.said.setdefault(claim.response_id, claim.says)
+        return known
+
     async def respond(self, customer_id: str, responses: Sequence[ContactResponse]) -> list[bool]:
         await self._reach("respond")
         records = list(decode_records(self.ledgers.get(customer_id)))
         new = []
         for response in responses:
-            key = f"response:{response.response_id}"
+            key = f"response:{customer_id}:{response.response_id}"
             new.append(key not in self.answers)
             self.answers[key] = b"1"
             bit = int(ContactStatus[response.outcome.name])

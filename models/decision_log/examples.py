@@ -107,6 +107,14 @@ class _Contact:
     first_impression_ms: int | None = None
     positive_ms: list[int] = field(default_factory=list)
 
+    def add(self, outcome: Outcome, at_ms: int) -> None:
+        """Counts one response."""
+        if outcome is Outcome.IMPRESSION:
+            first = self.first_impression_ms
+            self.first_impression_ms = at_ms if first is None else min(first, at_ms)
+        elif outcome in _POSITIVE:
+            self.positive_ms.append(at_ms)
+
 
 def join_examples(
     decisions: Iterable[LoggedDecision],
@@ -138,14 +146,15 @@ def accepted_within(responses: Iterable[LoggedResponse], rule: AttributionRule) 
 
 
 def _contacts(responses: Iterable[LoggedResponse]) -> dict[str, _Contact]:
-    contacts: dict[str, _Contact] = {}
+    """By tracking id. A response recorded more than once counts once, at its earliest: a repeat that brought no time of
+    its own was given the moment it came."""
+    earliest: dict[tuple[str, str], tuple[int, Outcome]] = {}
     for response in responses:
-        contact = contacts.setdefault(response.tracking_id, _Contact())
-        if response.outcome is Outcome.IMPRESSION:
-            first = contact.first_impression_ms
-            contact.first_impression_ms = response.at_ms if first is None else min(first, response.at_ms)
-        elif response.outcome in _POSITIVE:
-            contact.positive_ms.append(response.at_ms)
+        name, said = (response.tracking_id, response.response_id), (response.at_ms, response.outcome)
+        earliest[name] = min(said, earliest.get(name, said))
+    contacts: dict[str, _Contact] = {}
+    for (tracking_id, _), (at_ms, outcome) in earliest.items():
+        contacts.setdefault(tracking_id, _Contact()).add(outcome, at_ms)
     return contacts
 
 

@@ -1,6 +1,6 @@
 """The contact ledger in Redis or Valkey: caps are checked and reserved in one server-side step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
 from decision_engine.contact_ledger import (
@@ -13,19 +13,22 @@ from decision_engine.contact_ledger import (
 )
 from decision_engine.identifiers import CustomerId
 from decision_engine.outcomes import status_of
-from services.adapters.redis_client import Argument, RedisClient, Reply
+from services.adapters.redis_client import Argument, Command, RedisClient, Reply
 from services.adapters.redis_keys import RedisKeys
-from services.ports import ContactResponse, StoreUnavailable
+from services.ports import ContactResponse, EarlierResponse, ResponseClaim, StoreUnavailable
 
 # The functions read these in `redis_functions.lua` under the same names.
 _COUNT = Struct("<H")
-_ALTERNATIVE = Struct("<8sIIIIBB")
+_ALTERNATIVE = Struct("<IIIIBB")
+"""What follows the tracking key."""
 _RULE = Struct("<BBHHBBIId")
 _RESPONSE = Struct("<8sIIIIHBBd")
 _TAKEN, _READ = "1", "log"
 _DAY_MS = 86_400_000
 _MAX_RULES = 255
 _MAX_LIMIT = 2**32 - 1
+_MOST_PACKED = 20_000
+"""Alternatives whose packed form is remembered, a few hundred bytes each."""
 
 
 class RedisContactLedger:
@@ -39,6 +42,7 @@ class RedisContactLedger:
         self._keys = keys
         self._retention_ms = retention_days * _DAY_MS
         self._marker_seconds = marker_days * 86_400
+        self._packed: dict[int, tuple[Alternative, bytes]] = {}
 
     async def read(self, customer_id: CustomerId) -> bytes | None:
         """The records as stored."""
@@ -52,10 +56,20 @@ class RedisContactLedger:
             request.lapses_ms,
             self._retention_ms,
             1 if request.allow_duplicates else 0,
-            _packed_positions(request.positions),
+            b"".join(self._packed_positions(request)),
         )
         reply = await self._client.call("kairos_reserve", (self._keys.ledger(customer_id),), arguments)
         return [index if index >= 0 else None for index in _integers(reply)]
+
+    async def claim_responses(self, claims: Sequence[ResponseClaim]) -> list[EarlierResponse]:
+        """Binds each response id to what it says, for as long as it is remembered; what was known of it, in order."""
+        commands: list[Command] = []
+        for claim in claims:
+            name = self._keys.response_claim(claim.response_id)
+            commands.append(("SET", name, claim.says, "NX", "GET", "EX", self._marker_seconds))
+            commands.append(("GET", self._keys.response(claim.customer_id, claim.response_id)))
+        replies = await self._client.execute_many(commands)
+        return [_earlier(said, mark) for said, mark in zip(replies[::2], replies[1::2], strict=True)]
 
     async def respond(
         self, customer_id: CustomerId, responses: Sequence[ContactResponse], *, from_log: bool = False
@@ -83,21 +97,26 @@ class RedisContactLedger:
         """Forgets every contact up to that time: the person was erased. Repeating it changes nothing."""
         await self._client.call("kairos_forget", (self._keys.ledger(customer_id),), (until_ms, self._retention_ms))
 
+    def _packed_positions(self, request: ReservationRequest) -> Iterator[bytes]:
+        for tracking, alternatives in zip(request.trackings, request.positions, strict=True):
+            yield _COUNT.pack(len(alternatives))
+            for alternative in alternatives:
+                yield tracking
+                # The engine gives the same value for an offer, so it is known by its identity, which holding it keeps.
+                _, packed = self._packed.get(id(alternative)) or self._newly_packed(alternative)
+                yield packed
 
-def _packed_positions(positions: Sequence[Sequence[Alternative]]) -> bytes:
-    """An offer stands at many positions under the same rules, so these are packed once."""
-    rules_of: dict[int, bytes] = {}
-    parts: list[bytes] = []
-    for alternatives in positions:
-        parts.append(_COUNT.pack(len(alternatives)))
-        for option in alternatives:
-            rules = rules_of.get(id(option.rules))
-            if rules is None:
-                rules = rules_of[id(option.rules)] = _packed_rules(option.rules)
-            keys = option.offer, option.group, option.issue, option.channel
-            parts.append(_ALTERNATIVE.pack(option.tracking, *keys, option.flags, len(option.rules)))
-            parts.append(rules)
-    return b"".join(parts)
+    def _newly_packed(self, alternative: Alternative) -> tuple[Alternative, bytes]:
+        if len(self._packed) >= _MOST_PACKED:
+            self._packed.clear()
+        entry = self._packed[id(alternative)] = alternative, _packed_alternative(alternative)
+        return entry
+
+
+def _packed_alternative(alternative: Alternative) -> bytes:
+    keys = alternative.offer, alternative.group, alternative.issue, alternative.channel
+    rules = _packed_rules(alternative.rules)
+    return _ALTERNATIVE.pack(*keys, alternative.flags, len(alternative.rules)) + rules
 
 
 def _packed_rules(rules: Sequence[ContactRule]) -> bytes:
@@ -116,6 +135,14 @@ def _packed_response(response: ContactResponse) -> bytes:
     return _RESPONSE.pack(
         *(response.tracking, response.offer, response.group, response.issue, response.channel),
         *(status_of(response.outcome), response.flags, 0, response.at_ms),
+    )
+
+
+def _earlier(said: Reply, mark: Reply) -> EarlierResponse:
+    return EarlierResponse(
+        said=said.decode() if isinstance(said, bytes) else None,
+        published=mark is not None,
+        taken=mark == _TAKEN.encode(),
     )
 
 

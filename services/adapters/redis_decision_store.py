@@ -6,19 +6,20 @@ from dataclasses import dataclass
 import orjson
 
 from decision_engine.identifiers import CustomerId, DecisionId
-from services.adapters.redis_client import Command, RedisClient, Reply
+from services.adapters.redis_client import Command, RedisClient, Reply, ReplyError
 from services.adapters.redis_keys import RedisKeys
-from services.ports import CustomerReading, TrackedOption
+from services.ports import CustomerReading, IdempotencyClaim, TrackedOption
 
-CLAIM = b"claimed"
-"""What stands under an idempotency key from the moment a request takes it until its answer is kept."""
+_KEEP_ANSWER = "kairos_keep_answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRetention:
-    """Seconds that idempotent answers, records and tracked options are kept."""
+    """Seconds that idempotent answers, records and tracked options are kept. A claim is kept no longer than an attempt
+    goes on trying to keep its answer, so that one whose process died stands in nobody's way for long."""
 
     idempotency_s: int = 60
+    claim_s: int = 15
     record_s: int = 86_400
     tracked_s: int = 30 * 86_400
 
@@ -31,16 +32,15 @@ class RedisDecisionStore:
         self._keys = keys
         self._retention = retention or DecisionRetention()
 
-    async def read_for_decision(self, customer_id: CustomerId, idempotency_key: str | None) -> CustomerReading:
-        """State, ledger and idempotency claim in one round trip; claims the key when it is free."""
+    async def read_for_decision(self, customer_id: CustomerId, claim: IdempotencyClaim | None) -> CustomerReading:
+        """State, ledger and what stands under the idempotency key in one round trip; claims the key when it is free."""
         commands: list[Command] = [
             ("GET", self._keys.state(customer_id)),
             ("GET", self._keys.ledger(customer_id)),
             ("EXISTS", self._keys.complete),
         ]
-        if idempotency_key is not None:
-            name = self._keys.idempotency(idempotency_key)
-            commands.append(("SET", name, CLAIM, "NX", "GET", "EX", self._retention.idempotency_s))
+        if claim is not None:
+            commands.append(self._claiming(claim))
         state, ledger, complete, *claimed = await self._client.execute_many(commands)
         return CustomerReading(
             state=_bytes(state),
@@ -48,6 +48,11 @@ class RedisDecisionStore:
             complete=complete == 1,
             claimed=_bytes(claimed[0]) if claimed else None,
         )
+
+    async def claim(self, claim: IdempotencyClaim) -> bytes | None:
+        """What another attempt left under the key; None when it is this claim's, now or since before."""
+        held = _bytes(await self._client.execute(*self._claiming(claim)))
+        return None if held == claim.value else held
 
     async def claimed(self, idempotency_key: str) -> bytes | None:
         """The claim or answer under the key."""
@@ -58,20 +63,39 @@ class RedisDecisionStore:
         decision_id: DecisionId,
         record: bytes,
         options: Sequence[TrackedOption],
-        idempotency_key: str | None,
+        claim: IdempotencyClaim | None,
         answer: bytes,
-    ) -> None:
-        """Keeps the record, its options and the idempotent answer, one round trip."""
+    ) -> bytes | None:
+        """Keeps the record and its options, and the answer as `keep_answer` does, side by side."""
         retention = self._retention
         commands: list[Command] = [("SET", self._keys.decision(decision_id), record, "EX", retention.record_s)]
         commands += [
             ("SET", self._keys.tracked(option.tracking_id), orjson.dumps(option), "EX", retention.tracked_s)
             for option in options
         ]
-        if idempotency_key is not None:
-            name = self._keys.idempotency(idempotency_key)
-            commands.append(("SET", name, answer, "EX", retention.idempotency_s))
-        await self._client.execute_many(commands)
+        if claim is None:
+            await self._client.execute_many(commands)
+            return None
+        name = self._keys.idempotency(claim.key)
+        commands.append(("FCALL", _KEEP_ANSWER, 1, name, claim.value, answer, retention.idempotency_s))
+        try:
+            *_, held = await self._client.execute_many(commands)
+        except ReplyError:
+            # One was refused, and maybe only for want of the function, which `call` brings back.
+            await self._client.execute_many(commands[:-1])
+            return await self.keep_answer(claim, answer)
+        return _bytes(held)
+
+    async def keep_answer(self, claim: IdempotencyClaim, answer: bytes) -> bytes | None:
+        """Puts the answer under its key unless another attempt has it; what that left there then."""
+        keys = (self._keys.idempotency(claim.key),)
+        arguments = (claim.value, answer, self._retention.idempotency_s)
+        return _bytes(await self._client.call(_KEEP_ANSWER, keys, arguments))
+
+    def _claiming(self, claim: IdempotencyClaim) -> Command:
+        name = self._keys.idempotency(claim.key)
+        seconds = min(self._retention.claim_s, self._retention.idempotency_s)
+        return ("SET", name, claim.value, "NX", "GET", "EX", seconds)
 
     async def record(self, decision_id: DecisionId) -> bytes | None:
         """The record of a decision, as published."""

@@ -165,7 +165,8 @@ local function time_of(record, by_outcome)
   return record.contact
 end
 
--- A rule: scope, clock, statuses, statuses it must be without, direction, padding, scope key, limit, since.
+-- A rule: scope, clock, statuses, statuses it must be without, direction, padding, scope key, limit, since; a since below
+-- zero is so many milliseconds before now.
 local RULE = '<BBI2I2BBI4I4d'
 local RULE_SIZE = 24
 
@@ -198,6 +199,9 @@ local function passes(packed, records, now, known)
     return answer
   end
   local scope, clock, statuses, without, direction, _, key, limit, since = struct.unpack(RULE, packed)
+  if since < 0 then
+    since = now + since
+  end
   local rule = {
     scope = scope, clock = clock, statuses = statuses, without = without, direction = direction, key = key, since = since,
   }
@@ -401,6 +405,20 @@ local function advance(keys, args)
   return args[1]
 end
 
+-- Idempotent answers ------------------------------------------------------------------------------
+
+-- KEYS: an idempotency key. ARGV: the caller's claim, its answer, seconds to keep it. The answer takes the place of that very
+-- claim or of nothing, never of what another attempt left: that is answered, and nothing (nil) where the answer stands.
+local function keep_answer(keys, args)
+  local held = redis.call('GET', keys[1])
+  if held and held ~= args[1] and held ~= args[2] then
+    return held
+  end
+  redis.call('SET', keys[1], args[2], 'EX', args[3])
+  return nil
+end
+
+redis.register_function('kairos_keep_answer', keep_answer)
 redis.register_function('kairos_save', save)
 redis.register_function('kairos_progress', progress)
 redis.register_function('kairos_reserve', reserve)

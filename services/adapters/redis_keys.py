@@ -24,6 +24,10 @@ class RedisKeys:
         """The marker that a response has been applied to the ledger."""
         return f"{self.namespace}:{{{customer_id}}}:response:{response_id}"
 
+    def response_claim(self, response_id: str) -> str:
+        """What a response id was given for, whoever's option it answers."""
+        return f"{self.namespace}:response:{response_id}"
+
     def decision(self, decision_id: DecisionId) -> str:
         """A decision's record."""
         return f"{self.namespace}:decision:{decision_id}"

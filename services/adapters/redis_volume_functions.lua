@@ -10,6 +10,10 @@
 -- is charged but through a live lease, and no lease charges more than it was granted: so nothing is charged twice,
 -- whoever crashes whenever.
 --
+-- What the log of decisions says was handed out is kept in the pool beside it (`logged`). A store that has lost data has
+-- lost what was charged as well; until the log has been read again and taken out of the pools, a mark is absent (`whole`),
+-- and nothing is leased.
+--
 -- All keys carry one hash tag, so one shard has them all; a function may therefore touch the leases of other nodes.
 
 local REAPED_AT_ONCE = 64
@@ -42,8 +46,8 @@ local function dissolve(lease)
     end
   end
   for pool, units in pairs(granted) do
-    -- A pool that has expired meanwhile must not come back as a stub.
-    if redis.call('EXISTS', pool) == 1 then
+    -- A pool that has expired or was lost meanwhile must not come back as a stub.
+    if redis.call('HEXISTS', pool, 'amount') == 1 then
       redis.call('HINCRBY', pool, 'left', text(units - (charged[pool] or 0)))
     end
   end
@@ -78,13 +82,17 @@ local function note_charged(lease, pool, sequence, charged)
   end
 end
 
--- KEYS: the registry, the caller's lease, then pools. ARGV: the time to live in milliseconds, a divisor, 1 where the lease
+-- KEYS: the registry, the caller's lease, the mark, then pools. Where the mark is absent the answer is -2 and nothing is
+-- done. ARGV: the time to live in milliseconds, a divisor, 1 where the lease
 -- begins (0: it must be there still; where it is not, it lapsed, and the answer is -1), then for each pool
 -- seven numbers: amount, units that may be gone by now, the granted total wished for, the charged total and its number,
 -- the least useful grant, and the end of the period (epoch milliseconds). What is beyond the wish goes back; what is short
 -- of it is granted, but never more than a fair part: what may go divided by the divisor and the number of live leases.
 -- Answers for each pool: granted total, units left, units that may still go now, and the fair part.
 local function lease(keys, args)
+  if redis.call('EXISTS', keys[3]) == 0 then
+    return -2
+  end
   local registry, own, now = keys[1], keys[2], now_ms()
   local ttl, divisor = tonumber(args[1]), tonumber(args[2])
   if args[3] == '1' then
@@ -96,7 +104,7 @@ local function lease(keys, args)
   reap(registry, now)
   local nodes = redis.call('ZCARD', registry)
   local answers, at = {}, 4
-  for i = 3, #keys do
+  for i = 4, #keys do
     local pool = keys[i]
     local amount, allowed, wish, charged, sequence, least, ends =
       tonumber(args[at]), tonumber(args[at + 1]), tonumber(args[at + 2]), tonumber(args[at + 3]), tonumber(args[at + 4]),
@@ -159,17 +167,29 @@ end
 -- Holds: units charged for something that may yet not happen ---------------------------------------
 
 -- KEYS: the pending holds (sorted set by deadline), those answered early (sorted set by when to forget), the offsets read
--- (hash). ARGV: the partition, the offset these records begin at, the next one after them, when to forget what is
--- answered, then pairs of `+` or `-` and a member (`+` begins with its deadline and a space). `+` begins a hold; `-` ends the
--- hold of the same member for good: it happened. Answers the next offset wanted; where that is not the one given, some
--- of the records were read before and nothing was done.
+-- (hash), the mark. ARGV: the partition, the offset its reader stands at, the next one after these records, when to forget
+-- what is answered, a number and so many pairs of pool and units handed out, then pairs of `+` or `-` and a member (`+`
+-- begins with its deadline and a space). `+` begins a hold; `-` ends the hold of the same member for good: it happened.
+-- Answers the next offset wanted; where that is not the one given, nothing was done: another has read these records, or
+-- the store has lost what was read before, and then the mark goes too.
 local function hold(keys, args)
   local pending, answered, offsets = keys[1], keys[2], keys[3]
   local wanted = number(redis.call('HGET', offsets, args[1]))
-  if wanted > tonumber(args[2]) then
+  if wanted ~= tonumber(args[2]) then
+    if wanted < tonumber(args[2]) then
+      redis.call('DEL', keys[4])
+    end
     return wanted
   end
-  for i = 5, #args, 2 do
+  local at = 6
+  for _ = 1, tonumber(args[5]) do
+    redis.call('HINCRBY', args[at], 'logged', args[at + 1])
+    if redis.call('PTTL', args[at]) < 0 then
+      redis.call('PEXPIRE', args[at], text(KEPT_MS))
+    end
+    at = at + 2
+  end
+  for i = at, #args, 2 do
     local member = args[i + 1]
     if args[i] == '+' then
       local deadline, named = string.match(member, '^(%d+) (.*)$')
@@ -191,43 +211,76 @@ local function release(keys, args)
   for _, member in ipairs(due) do
     redis.call('ZREM', keys[1], member)
     local pool, units = string.match(member, ' (%S+) (%d+)$')
-    if pool and redis.call('EXISTS', pool) == 1 then
+    if pool and redis.call('HEXISTS', pool, 'amount') == 1 then
       redis.call('HINCRBY', pool, 'left', units)
+    end
+    if pool and redis.call('HEXISTS', pool, 'logged') == 1 then
+      redis.call('HINCRBY', pool, 'logged', '-' .. units)
     end
   end
   redis.call('ZREMRANGEBYSCORE', keys[2], '-inf', args[1])
   return #due
 end
 
--- KEYS: the registry, a pool. ARGV: the amount, the units known to be gone, and the period's end. After the store has
--- lost data a pool may believe too much is left: what is missing is taken out of it. Answers the units taken.
-local function correct(keys, args)
-  local registry, pool = keys[1], keys[2]
-  local amount, known = tonumber(args[1]), tonumber(args[2])
-  local left = open_pool(pool, amount, tonumber(args[3]))
-  local unspent = 0
+local function unspent(registry, pool)
+  local units = 0
   for _, own in ipairs(redis.call('ZRANGE', registry, 0, -1)) do
-    unspent = unspent + number(redis.call('HGET', own, 'g:' .. pool)) - number(redis.call('HGET', own, 'c:' .. pool))
+    units = units + number(redis.call('HGET', own, 'g:' .. pool)) - number(redis.call('HGET', own, 'c:' .. pool))
   end
-  local missing = known - (amount - left - unspent)
-  if missing > 0 then
-    redis.call('HINCRBY', pool, 'left', text(-missing))
-    return missing
+  return units
+end
+
+-- Takes out of a pool what it still has although the log says it is gone. Charges are on record before they are in the
+-- log, so in a store that has lost nothing that is never anything.
+local function correct(registry, pool)
+  local amount, left, logged = unpack(redis.call('HMGET', pool, 'amount', 'left', 'logged'))
+  local missing = number(logged) - (number(amount) - number(left) - unspent(registry, pool))
+  if missing <= 0 then
+    return 0
   end
-  return 0
+  redis.call('HINCRBY', pool, 'left', text(-missing))
+  return missing
+end
+
+-- KEYS: the registry, the mark, the offsets read, then pools. ARGV: a number and so many pairs of partition and the offset
+-- its reader stands at, which is the end of the log; then for each pool its amount, the end of its period, and 1 where the
+-- log reaches back to its beginning. Corrects the pools and puts down the mark. A pool that is gone, and whose log does not
+-- reach back, has nothing left: nobody knows what was handed out. Answers the units taken out, or -1 where the offsets are
+-- not those given.
+local function open(keys, args)
+  local registry, at = keys[1], 2
+  for _ = 1, tonumber(args[1]) do
+    local wanted = number(redis.call('HGET', keys[3], args[at]))
+    if wanted ~= tonumber(args[at + 1]) then
+      if wanted < tonumber(args[at + 1]) then
+        redis.call('DEL', keys[2])
+      end
+      return -1
+    end
+    at = at + 2
+  end
+  local taken = 0
+  for i = 4, #keys do
+    local stood = redis.call('HEXISTS', keys[i], 'amount') == 1
+    local left = open_pool(keys[i], tonumber(args[at]), tonumber(args[at + 1]))
+    if stood or args[at + 2] == '1' then
+      taken = taken + correct(registry, keys[i])
+    else
+      redis.call('HSET', keys[i], 'left', '0')
+      taken = taken + left
+    end
+    at = at + 3
+  end
+  redis.call('SET', keys[2], '1')
+  return taken
 end
 
 -- KEYS: the registry, then pools. Answers for each pool the units that nobody has charged, or -1 where there is no pool.
 local function standing(keys)
   local answers = {}
-  local leases = redis.call('ZRANGE', keys[1], 0, -1)
   for i = 2, #keys do
     local left = redis.call('HGET', keys[i], 'left')
-    local unspent = number(left)
-    for _, own in ipairs(leases) do
-      unspent = unspent + number(redis.call('HGET', own, 'g:' .. keys[i])) - number(redis.call('HGET', own, 'c:' .. keys[i]))
-    end
-    answers[#answers + 1] = left and unspent or -1
+    answers[#answers + 1] = left and number(left) + unspent(keys[1], keys[i]) or -1
   end
   return answers
 end
@@ -238,4 +291,4 @@ redis.register_function('kairos_volume_charge', charge)
 redis.register_function('kairos_volume_surrender', surrender)
 redis.register_function('kairos_volume_hold', hold)
 redis.register_function('kairos_volume_release', release)
-redis.register_function('kairos_volume_correct', correct)
+redis.register_function('kairos_volume_open', open)

@@ -1,6 +1,6 @@
 """What stands in the store about volumes beside the leases: holds that wait for a response, and what is left."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from services.adapters.redis_client import Argument, RedisClient, Reply
@@ -28,6 +28,22 @@ class HoldChange(Protocol):
     def deadline_ms(self) -> int | None: ...
 
 
+class PoolTerms(Protocol):
+    """A pool: its amount, when its period ends (epoch milliseconds), and whether the log reaches back to its begin."""
+
+    @property
+    def pool(self) -> str: ...
+
+    @property
+    def amount(self) -> int: ...
+
+    @property
+    def ends_ms(self) -> int: ...
+
+    @property
+    def known(self) -> bool: ...
+
+
 class RedisVolumeHolds:
     """Holds by deadline, exactly once for each record of the log. Raises StoreUnavailable."""
 
@@ -41,7 +57,9 @@ class RedisVolumeHolds:
 
     async def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The next offset wanted of each partition; 0 where nothing was read, or what was read is lost."""
-        fields = [f"{topic}/{number}" for topic, number in partitions]
+        if not partitions:
+            return {}
+        fields = [_field(partition) for partition in partitions]
         reply = await self._client.execute("HMGET", self._keys.offsets, *fields)
         values = reply if isinstance(reply, list) else []
         return {
@@ -50,17 +68,24 @@ class RedisVolumeHolds:
         }
 
     async def apply(
-        self, partition: Partition, offsets: tuple[int, int], forget_ms: int, changes: Sequence[HoldChange]
+        self,
+        partition: Partition,
+        offsets: tuple[int, int],
+        forget_ms: int,
+        changes: Sequence[HoldChange],
+        handed_out: Mapping[str, int],
     ) -> int:
-        """Applies what the records from the first of `offsets` up to the second, exclusive, say. Answers the next
-        offset wanted; where that is not the second, nothing was done. Responses that came before their decision are
-        remembered until `forget_ms`."""
-        arguments: list[Argument] = [f"{partition[0]}/{partition[1]}", *offsets, forget_ms]
+        """Applies what the records of a partition say, whose reader stands at the first of `offsets` and then at the
+        second; `handed_out` are the units of each pool. Answers the next offset wanted; where that is not the second,
+        nothing was done. Responses that came before their decision are remembered until `forget_ms`."""
+        arguments: list[Argument] = [_field(partition), *offsets, forget_ms, len(handed_out)]
+        for pool, units in handed_out.items():
+            arguments += (pool, units)
         for change in changes:
             # The functions read the last two words.
             member = f"{change.tracking_id} {change.pool} {change.units}"
             arguments += ("-", member) if change.deadline_ms is None else ("+", f"{change.deadline_ms} {member}")
-        keys = (self._keys.pending, self._keys.answered, self._keys.offsets)
+        keys = (self._keys.pending, self._keys.answered, self._keys.offsets, self._keys.whole)
         return _integer(await self._call("kairos_volume_hold", keys, arguments))
 
     async def release(self, until_ms: int) -> int:
@@ -74,13 +99,29 @@ class RedisVolumeHolds:
         numbers = [_integer(item) for item in reply] if isinstance(reply, list) else []
         return {pool: units for pool, units in zip(pools, numbers, strict=True) if units >= 0}
 
-    async def correct(self, pool: str, amount: int, gone: int, ends_ms: int) -> int:
-        """Takes out of a pool what it still has although it is known to be gone; how many units that were."""
-        keys = (self._keys.registry, pool)
-        return _integer(await self._call("kairos_volume_correct", keys, (amount, gone, ends_ms)))
+    async def is_open(self) -> bool:
+        """Whether anything is leased."""
+        return await self._client.execute("EXISTS", self._keys.whole) == 1
+
+    async def open(self, standing: Mapping[Partition, int], pools: Sequence[PoolTerms]) -> int | None:
+        """The log is read to its end, to these offsets: takes out of the pools what it says was handed out and they
+        still have, and lets them be leased. How many units that were; None where the store stands elsewhere."""
+        arguments: list[Argument] = [len(standing)]
+        for partition, offset in standing.items():
+            arguments += (_field(partition), offset)
+        for pool in pools:
+            arguments += (pool.amount, pool.ends_ms, 1 if pool.known else 0)
+        keys = (self._keys.registry, self._keys.whole, self._keys.offsets, *(pool.pool for pool in pools))
+        taken = _integer(await self._call("kairos_volume_open", keys, arguments))
+        return None if taken < 0 else taken
 
     async def _call(self, function: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
         return await self._client.call(function, keys, arguments)
+
+
+def _field(partition: Partition) -> str:
+    topic, number = partition
+    return f"{topic}/{number}"
 
 
 def _integer(reply: Reply) -> int:

@@ -52,6 +52,11 @@ class VolumeKeys:
         return f"{self.namespace}:{{volumes}}:pool:{volume}:{period}"
 
     @property
+    def whole(self) -> str:
+        """Present while the pools have everything taken out that the log says was handed out."""
+        return f"{self.namespace}:{{volumes}}:whole"
+
+    @property
     def pending(self) -> str:
         """Holds that nothing has come of yet."""
         return f"{self.namespace}:{{volumes}}:pending"
@@ -173,6 +178,7 @@ class RedisVolumeLeases:
         self._prices = Prices()
         self._incarnation = 0
         self._begun = False
+        self._rebuilding = False
         self._parts: dict[str, _Part] = {}
         self._standings: dict[str, VolumeStanding] = {}
         self._exhausted = plan.exhausted
@@ -206,6 +212,11 @@ class RedisVolumeLeases:
             return self._standings
         self._wake.set()
         return self._exhausted
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether nothing can be handed out because the store does not know what was, and the log is being read."""
+        return self._rebuilding
 
     def hold(self, use: VolumeUse, now_ms: int) -> _Hold | None:
         """Takes all of these units from this node's part, or none."""
@@ -271,9 +282,8 @@ class RedisVolumeLeases:
             lease, begin = self._lease, not self._begun
             arguments = self._lease_arguments(parts, now_ms, begin=begin)
             try:
-                reply = await self._client.call(
-                    "kairos_volume_lease", (self._keys.registry, lease, *(part.pool for part in parts)), arguments
-                )
+                keys = (self._keys.registry, lease, self._keys.whole, *(part.pool for part in parts))
+                reply = await self._client.call("kairos_volume_lease", keys, arguments)
             except ReplyError as error:
                 raise StoreUnavailable(f"volumes could not be leased: {error}") from error
             if lease != self._lease:
@@ -281,7 +291,10 @@ class RedisVolumeLeases:
             if reply == -1:
                 self._lose(lease)
                 return
-            self._begun = True
+            if reply == -2:
+                self._close(lease)
+                return
+            self._begun, self._rebuilding = True, False
             for part, answer in zip(parts, _answers(reply), strict=True):
                 part.granted, part.left, part.free, part.fair = answer
             self._refresh(now_ms)
@@ -313,6 +326,14 @@ class RedisVolumeLeases:
         self._parts.clear()
         self._refresh()
         self._wake.set()
+
+    def _close(self, lease: str) -> None:
+        """The store has lost what was handed out: nothing is, until that has been read from the log again."""
+        if not self._rebuilding:
+            _log.error("volumes are closed until the pacer has read the log again", extra={"action": "run the pacer"})
+        self._rebuilding = True
+        self._lose(lease)
+        self._wake.clear()  # the next look is by the clock
 
     def _enter_periods(self, now_ms: int) -> None:
         """Leaves parts behind whose period is over; their pools count no longer."""

@@ -52,10 +52,14 @@ class FrontDoor:
             await _serve_hot(route, scope, receive, send)
 
     async def _serve_inner(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
+        started, bodiless = False, scope["method"] == "HEAD"
+        if bodiless:  # whatever can be got can be asked for without its body, as balancers and uptime checks do
+            scope = {**scope, "method": "GET"}
 
         async def send_secured(message: Message) -> None:
             nonlocal started
+            if bodiless and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 started = True
                 present = {name for name, _ in message["headers"]}

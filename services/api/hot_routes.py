@@ -90,7 +90,7 @@ class HotRoutes:
         client.require(ApiScope.RESPOND)
         raw = await read_body(scope, receive)
         with self._admitted():
-            taken = await self._record_response(_response_commands(parse_json(raw)), client.channels)
+            taken = await self._record_response(_response_commands(parse_json(raw), client.name), client.channels)
         answer: dict[str, object] = {
             "accepted": taken.accepted,
             "duplicates": taken.duplicates,
@@ -114,16 +114,17 @@ class HotRoutes:
             self._in_flight -= 1
 
 
-def _response_commands(value: object) -> list[ResponseCommand]:
+def _response_commands(value: object, client: str) -> list[ResponseCommand]:
     if not isinstance(value, list):
-        return [_response_command(_RESPONSE.validate_python(value))]
+        return [_response_command(_RESPONSE.validate_python(value), client)]
     if not 1 <= len(value) <= MAX_RESPONSES:
         raise ApiError(INVALID, "See errors.", [FieldError("", "length", f"1 to {MAX_RESPONSES} responses")])
-    return [_response_command(body) for body in _RESPONSES.validate_python(value)]
+    return [_response_command(body, client) for body in _RESPONSES.validate_python(value)]
 
 
-def _response_command(body: ResponseBody) -> ResponseCommand:
+def _response_command(body: ResponseBody, client: str) -> ResponseCommand:
     return ResponseCommand(
+        client=client,
         response_id=body.response_id,
         tracking_id=body.tracking_id,
         outcome=Outcome(body.outcome),

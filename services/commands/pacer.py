@@ -1,4 +1,5 @@
-"""`kairos pacer`: prices scarce resources from recent traffic, and returns units that were held for nothing."""
+"""`kairos pacer`: prices scarce resources from recent traffic, returns units that were held for nothing, and tells a
+store that has lost data what was handed out."""
 
 import argparse
 import asyncio
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 _METRICS = {
     "volume_price": Declared("gauge", ("resource",), "Dual price of a unit, in minor units of value"),
     "volume_holds_released_total": Declared("counter", (), "Holds of volumes that ended without a response"),
+    "volume_units_corrected_total": Declared("counter", (), "Units the store had as left and the log as handed out"),
 }
 
 
@@ -83,6 +85,7 @@ async def _open(settings: Settings, loaded: LoadedStrategy, stack: AsyncExitStac
         prices_s=settings.prices_seconds,
         on_released=partial(metrics.count, "volume_holds_released_total"),
         on_prices=partial(_show, metrics),
+        on_corrected=partial(metrics.count, "volume_units_corrected_total"),
     )
     stream = await stack.enter_async_context(open_event_stream(settings, [DECISIONS, RESPONSES]))
     prepared = loaded.prepared

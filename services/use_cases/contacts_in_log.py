@@ -16,6 +16,7 @@ from event_schemas.envelope import epoch_ms
 from event_schemas.profile import CustomerErased
 from event_schemas.responses import Response, ResponseRecorded
 from services.ports import Delivery
+from services.use_cases.response_scope import scoped_response_id
 
 _RESERVED = int(ContactStatus.RESERVED)
 
@@ -63,7 +64,7 @@ class ContactsInLog:
                     logged.records += self._reservations(event)
                 case ResponseRecorded():
                     logged.records.append(self._answer(event.data))
-                    logged.response_ids.append(event.data.response_id)
+                    logged.response_ids.append(scoped_response_id(event.source, event.data.response_id))
                 case CustomerErased():
                     logged.erased_ms = max(logged.erased_ms, epoch_ms(event.time))
         return found, unreadable

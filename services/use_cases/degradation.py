@@ -1,8 +1,9 @@
 """What can go wrong around a decision, by name, and how much of its time is left.
 
 A cause either says what the decision had to do without (`state_unavailable`, `ledger_unavailable`, `model_missing`,
-`model_failed`, `store_unavailable`, `publish_delayed`, `unaudited`) or, beside it, why (`state_slow`,
-`state_unreadable`, `state_rebuilding`, `ledger_slow`, `ledger_unreadable`, `model_slow`, `store_slow`, `deadline`).
+`model_failed`, `volumes_rebuilding`, `store_unavailable`, `publish_delayed`, `unaudited`) or, beside it, why
+(`state_slow`, `state_unreadable`, `state_rebuilding`, `ledger_slow`, `ledger_unreadable`, `model_slow`, `store_slow`,
+`deadline`).
 Without a reason the dependency was gone.
 """
 
@@ -19,6 +20,8 @@ STATE_SLOW = "state_slow"
 STATE_UNREADABLE = "state_unreadable"
 STATE_REBUILDING = "state_rebuilding"
 """The states do not hold the whole log yet: they are new, or the store has lost them and they are being read again."""
+VOLUMES_REBUILDING = "volumes_rebuilding"
+"""The store has lost what was handed out of the volumes; until that is read again nothing limited is offered."""
 LEDGER_SLOW = "ledger_slow"
 LEDGER_UNREADABLE = "ledger_unreadable"
 """The ledger's records, or its answer to a reservation, make no sense."""

@@ -14,6 +14,7 @@ from event_schemas.profile import CustomerErased
 from event_schemas.responses import ResponseRecorded
 from event_schemas.topics import STATE_TOPICS, topic_for
 from services.ports import ContactResponse, Delivery
+from services.use_cases.response_scope import scoped_response_id
 
 FUTURE_TOLERANCE_MS = 5 * 60_000
 """How far an event's time may lie ahead of the wall clock: clocks differ a little, and a wrong year must not stay in
@@ -100,7 +101,7 @@ def _customer(event: Event, delivery: Delivery) -> CustomerId:
 def _response(event: ResponseRecorded) -> ContactResponse:
     data = event.data
     return ContactResponse(
-        response_id=data.response_id,
+        response_id=scoped_response_id(event.source, data.response_id),
         tracking=tracking_key(TrackingId(data.tracking_id)),
         outcome=Outcome(data.outcome),
         at_ms=epoch_ms(data.time),

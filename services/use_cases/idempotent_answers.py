@@ -1,17 +1,28 @@
-"""One answer a request id: whoever asks the same again, here or at another node, gets the same bytes."""
+"""One answer a request id: whoever asks the same again, here or at another node, gets the same bytes.
+
+The store decides whose answer it is: an attempt claims the key with a value of its own, and its answer takes the place
+of that claim or of nothing. An attempt that does not know whether it has the key asks again before it answers. What the
+store has not taken when the answer leaves this process remembers, until it has.
+"""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-from services.ports import DecisionStore, ShellError
+from services.ports import DecisionStore, IdempotencyClaim, ShellError
 
 _ANSWER = b"answer:"
 """Stands before a kept answer; anything else under a key is a claim still being worked on."""
+_CLAIM = b"claim:"
 _HASH_BYTES = 16
 _POLL_S = 0.005
+REMEMBERED_S = 60.0
+"""How long this process gives an answer again that the store has not taken."""
+MAX_REMEMBERED = 2_000
+"""Such answers at once; the oldest make room."""
 
 
 class IdempotencyConflict(ShellError):
@@ -30,19 +41,37 @@ class Flight:
     answer: "asyncio.Future[bytes]"
 
 
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    body_hash: bytes
+    answer: bytes
+    until_s: float
+
+
+def claim_of(key: str, body_hash: bytes, attempt: str) -> IdempotencyClaim:
+    """The claim of one attempt, named by an id that no other has; it tells the body too, so that another body need not
+    wait to be refused."""
+    return IdempotencyClaim(key=key, value=_CLAIM + _padded(body_hash) + attempt.encode())
+
+
 def kept_answer(body_hash: bytes, answer: bytes) -> bytes:
     """The form in which an answer is kept under its idempotency key."""
-    return _ANSWER + body_hash[:_HASH_BYTES].ljust(_HASH_BYTES, b"\0") + answer
+    return _ANSWER + _padded(body_hash) + answer
+
+
+def _padded(body_hash: bytes) -> bytes:
+    return body_hash[:_HASH_BYTES].ljust(_HASH_BYTES, b"\0")
 
 
 def _opened(kept: bytes, body_hash: bytes) -> bytes | None:
     """The answer, or None while the key is only claimed. Raises IdempotencyConflict."""
-    if not kept.startswith(_ANSWER):
-        return None
-    start = len(_ANSWER)
-    if kept[start : start + _HASH_BYTES] != body_hash[:_HASH_BYTES].ljust(_HASH_BYTES, b"\0"):
-        raise IdempotencyConflict
-    return kept[start + _HASH_BYTES :]
+    for kind in (_ANSWER, _CLAIM):
+        if kept.startswith(kind):
+            end = len(kind) + _HASH_BYTES
+            if kept[len(kind) : end] != _padded(body_hash):
+                raise IdempotencyConflict
+            return kept[end:] if kind == _ANSWER else None
+    return None
 
 
 class IdempotentAnswers:
@@ -51,6 +80,7 @@ class IdempotentAnswers:
     def __init__(self, store: DecisionStore) -> None:
         self._store = store
         self._flights: dict[str, Flight] = {}
+        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
 
     def flight(self, key: str) -> Flight | None:
         """The request with this key that this process is answering now."""
@@ -76,6 +106,29 @@ class IdempotentAnswers:
             raise DecisionInFlight
         return flight.answer.result()
 
+    def remember(self, key: str, body_hash: bytes, answer: bytes) -> None:
+        """Gives this answer again although the store may not have it."""
+        self._remembered[key] = _Remembered(body_hash, answer, perf_counter() + REMEMBERED_S)
+        self._remembered.move_to_end(key)
+        while len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def remembered(self, key: str, body_hash: bytes) -> bytes | None:
+        """What this process has answered and the store may not have. Raises IdempotencyConflict."""
+        found = self._remembered.get(key) if self._remembered else None
+        if found is None:
+            return None
+        if perf_counter() >= found.until_s:
+            del self._remembered[key]
+            return None
+        if found.body_hash != body_hash:
+            raise IdempotencyConflict
+        return found.answer
+
+    def forget(self, key: str) -> None:
+        """The store has the key's answer, this one or another attempt's: from now on it tells."""
+        self._remembered.pop(key, None)
+
     async def earlier(self, key: str, kept: bytes, body_hash: bytes, deadline_s: float) -> bytes:
         """The answer behind what another request left under the key, waiting for it while the budget lasts.
         Raises IdempotencyConflict, DecisionInFlight, StoreUnavailable."""
@@ -83,5 +136,9 @@ class IdempotentAnswers:
             if perf_counter() + _POLL_S >= deadline_s:
                 raise DecisionInFlight
             await asyncio.sleep(_POLL_S)
-            kept = await self._store.claimed(key) or b""
+            try:
+                async with asyncio.timeout(max(0.0, deadline_s - perf_counter())):
+                    kept = await self._store.claimed(key) or b""
+            except TimeoutError:
+                raise DecisionInFlight from None
         return answer

@@ -8,47 +8,43 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
-from decision_engine.decision import Decision, DecisionRequest, PlacementAnswer
+from decision_engine.decision import Decision, DecisionRequest
 from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatch, decide, settle
-from decision_engine.fallback import FallbackCause
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.identifiers import CustomerId, DecisionId
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
 from decision_engine.volume_view import NO_VOLUMES, VolumeView
-from event_schemas.topics import DECISIONS
 from services.ports import (
-    BusUnavailable,
     Clock,
     ContactLedger,
     CustomerReading,
     DecisionStore,
     EventPublisher,
+    IdempotencyClaim,
     IdFactory,
     Metrics,
-    OutgoingEvent,
     StoreSlow,
     StoreUnavailable,
     VolumeLeases,
 )
 from services.use_cases import degradation as cause
+from services.use_cases.conclude_decision import Asked, ConcludeDecision
 from services.use_cases.customer_facts import CustomerFacts, customer_facts
 from services.use_cases.decision_answer import Wording, render_answer, word
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.decision_metrics import StageWatch, measure_decision, observe_scores
-from services.use_cases.decision_record import DecisionInputs, encode_record
+from services.use_cases.decision_record import DecisionInputs
 from services.use_cases.degradation import READ_SHARE, RESERVE_SHARE, Budget
 from services.use_cases.idempotent_answers import (
     DecisionInFlight,
     IdempotencyConflict,
     IdempotentAnswers,
-    kept_answer,
+    claim_of,
 )
-from services.use_cases.record_keeping import Kept, RecordKeeper
+from services.use_cases.record_keeping import RecordKeeper
 from services.use_cases.scorer_watch import ScorerWatch
-from services.use_cases.tracked_options import tracked_options
 from services.use_cases.volume_reservation import VolumeReservation
 
 __all__ = ["DecisionCommand", "DecisionInFlight", "DecisionPorts", "IdempotencyConflict", "Live", "MakeDecision"]
@@ -90,13 +86,13 @@ class DecisionPorts:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One decision under way; `key` is the idempotency key when it is known to be ours."""
+    """One decision under way."""
 
+    decision_id: DecisionId
     command: DecisionCommand
     budget: Budget
     live: Live
     watch: StageWatch
-    key: str | None
 
 
 class MakeDecision:
@@ -107,12 +103,15 @@ class MakeDecision:
         self._answers = IdempotentAnswers(ports.store)
         self._models = ScorerWatch()
         self.keeper = ports.keeper or RecordKeeper(ports.metrics)
+        self._conclude = ConcludeDecision(ports.store, ports.publisher, ports.metrics, self.keeper, self._answers)
 
     async def __call__(self, command: DecisionCommand) -> bytes:
         """The answer's JSON. Raises IdempotencyConflict and DecisionInFlight, and nothing for what is missing."""
         key = command.idempotency_key
         if key is None:
             return await self._decide(command, None)
+        if (known := self._answers.remembered(key, command.body_hash)) is not None:
+            return known
         flight = self._answers.flight(key)
         if flight is not None:
             return await self._answers.join(flight, command.body_hash, Budget(command).moment(1.0))
@@ -123,30 +122,39 @@ class MakeDecision:
 
     async def _decide(self, command: DecisionCommand, key: str | None) -> bytes:
         watch, budget = StageWatch(command.started_s), Budget(command)
+        decision_id = DecisionId(self._ports.ids.new_id())
+        claim = None if key is None else claim_of(key, command.body_hash, decision_id)
         watch.mark("parse")
-        reading, missing = await self._read(command, budget, key)
+        reading, missing = await self._read(command, budget, claim)
         watch.mark("read")
         if reading is not None and reading.claimed is not None and key is not None:
             return await self._answers.earlier(key, reading.claimed, command.body_hash, budget.moment(1.0))
-        # A key that may not be ours, because the store did not say so, must not be written.
-        run = _Run(command, budget, self._ports.live(), watch, key if reading is not None else None)
+        run = _Run(decision_id, command, budget, self._ports.live(), watch)
         decision, inputs = await self._settled(run, reading, missing)
-        answer = await self._conclude(run, decision, inputs)
+        wording = run.live.wording
+        if command.dry_run:
+            answer = render_answer(command, decision, wording, watch.elapsed_ms)
+            watch.report(self._ports.metrics)
+            return answer
+        asked = Asked(
+            command=command, budget=budget, wording=wording, watch=watch, claim=claim, claimed=reading is not None
+        )
+        concluded = await self._conclude(asked, decision, inputs)
         watch.report(self._ports.metrics)
-        if not command.dry_run:
+        if concluded.own:
             measure_decision(self._ports.metrics, decision, command.channel, watch.elapsed_s())
-            observe_scores(self._ports.metrics, decision, run.live.wording)
-        return answer
+            observe_scores(self._ports.metrics, decision, wording)
+        return concluded.answer
 
     async def _read(
-        self, command: DecisionCommand, budget: Budget, key: str | None
+        self, command: DecisionCommand, budget: Budget, claim: IdempotencyClaim | None
     ) -> tuple[CustomerReading | None, tuple[str, ...]]:
         """State, ledger and claim; None when the store does not give them in time, and why if it is not gone."""
         if budget.is_spent(READ_SHARE):
             return None, (cause.DEADLINE,)
         try:
             async with asyncio.timeout(budget.left(READ_SHARE)):
-                return await self._ports.store.read_for_decision(command.customer_id, key), ()
+                return await self._ports.store.read_for_decision(command.customer_id, claim), ()
         except (StoreSlow, TimeoutError):
             return None, (cause.STATE_SLOW,)
         except StoreUnavailable:
@@ -161,7 +169,7 @@ class MakeDecision:
         facts = customer_facts(live.features, reading, missing, now_ms)
         watch.mark("snapshot")
         models = self._models.call(live.scorers)
-        draft = self._draft(live, self._request(run.command, now_ms, facts.causes), facts, models.scorers)
+        draft = self._draft(live, self._request(run, now_ms, self._causes(live, facts)), facts, models.scorers)
         watch.mark("engine")
         taken, why = await self._reserve(run, draft)
         if taken is None:
@@ -187,9 +195,10 @@ class MakeDecision:
         )
         return decision, inputs
 
-    def _request(self, command: DecisionCommand, now_ms: int, causes: tuple[str, ...]) -> DecisionRequest:
+    def _request(self, run: "_Run", now_ms: int, causes: tuple[str, ...]) -> DecisionRequest:
+        command = run.command
         return DecisionRequest(
-            decision_id=DecisionId(self._ports.ids.new_id()),
+            decision_id=run.decision_id,
             customer_id=command.customer_id,
             channel=command.channel,
             placements=command.placements,
@@ -209,6 +218,13 @@ class MakeDecision:
     ) -> Draft:
         """Decided anew as without a ledger: only what needs no cap remains, and that needs no reservation."""
         return self._draft(live, _flagged(draft, LEDGER_UNAVAILABLE, *why).request, facts, scorers)
+
+    def _causes(self, live: Live, facts: CustomerFacts) -> tuple[str, ...]:
+        """What holds before deciding begins."""
+        volumes = self._ports.volumes
+        if volumes is None or not live.prepared.volumes.volumes or not volumes.rebuilding:
+            return facts.causes
+        return (*facts.causes, cause.VOLUMES_REBUILDING)
 
     def _volumes(self, live: Live, request: DecisionRequest) -> VolumeView:
         """What may be handed out now: nothing that is limited, where nothing can be reserved."""
@@ -246,45 +262,6 @@ class MakeDecision:
         reservation = VolumeReservation(ledger=ledger, leases=leases)
         return await reservation.reserve(customer_id, prepared.volumes, draft)
 
-    async def _conclude(self, run: "_Run", decision: Decision, inputs: DecisionInputs) -> bytes:
-        """Publishes and keeps the record, then renders the answer; a dry run only answers."""
-        command, wording, watch = run.command, run.live.wording, run.watch
-        if command.dry_run:
-            return render_answer(command, decision, wording, watch.elapsed_ms)
-        record = encode_record(decision, inputs, wording)
-        late = self._publish(decision, record)
-        answer = render_answer(command, decision, wording, watch.elapsed_ms, late)
-        watch.mark("encode")
-        kept = b"" if run.key is None else kept_answer(command.body_hash, answer)
-        options = tracked_options(decision, command.channel, wording)
-        save = partial(self._ports.store.save, decision.decision_id, record, options, run.key, kept)
-        outcome = await self.keeper.keep(save, decision.decision_id, run.budget.left(1.0))
-        watch.mark("save")
-        if outcome is Kept.YES:
-            return answer
-        return self._answer_unkept(run, decision, late, outcome)
-
-    def _answer_unkept(self, run: "_Run", decision: Decision, late: tuple[str, ...], outcome: Kept) -> bytes:
-        """The answer to a decision whose record the store does not have yet. If the bus has none either, nothing is
-        offered: an offer nobody could account for is worse than none."""
-        causes = (*late, cause.STORE_SLOW if outcome is Kept.SLOW else cause.STORE_UNAVAILABLE)
-        if cause.PUBLISH_DELAYED in late:
-            causes = (*causes, cause.UNAUDITED)
-            decision = _withdrawn(decision)
-        for name in causes[len(late) :]:
-            self._ports.metrics.count("degraded_total", cause=name)
-        return render_answer(run.command, decision, run.live.wording, run.watch.elapsed_ms, causes)
-
-    def _publish(self, decision: Decision, record: bytes) -> tuple[str, ...]:
-        try:
-            self._ports.publisher.enqueue(OutgoingEvent(topic=DECISIONS, key=decision.customer_id, value=record))
-        except BusUnavailable:
-            self._ports.metrics.count("degraded_total", cause=cause.PUBLISH_DELAYED)
-            self._ports.metrics.count("records_unkept_total", where="bus")
-            _log.exception("decision %s was not published", decision.decision_id, extra={"action": "publish"})
-            return (cause.PUBLISH_DELAYED,)
-        return ()
-
 
 def _first_choices(draft: Draft) -> list[int | None]:
     return [0 if alternatives else None for alternatives in draft.reservation.positions]
@@ -294,12 +271,3 @@ def _flagged(draft: Draft, *causes: str) -> Draft:
     """The draft with further causes, each once."""
     known = tuple(dict.fromkeys((*draft.request.degraded_causes, *causes)))
     return replace(draft, request=replace(draft.request, degraded_causes=known))
-
-
-def _withdrawn(decision: Decision) -> Decision:
-    """The decision with every placement at its fallback."""
-    fallbacks = tuple(
-        answer if answer.fallback_cause else PlacementAnswer(id=answer.id, fallback_cause=FallbackCause.DEGRADED.value)
-        for answer in decision.placements
-    )
-    return replace(decision, placements=fallbacks)

@@ -1,19 +1,24 @@
 """Keeping records: in time if the store is quick, behind the answer if it is not, and counted if it fails.
 
 A save that has not come back when the answer must leave is tried again in the background, so that a store that was slow
-or away for a moment loses no record and no tracking id.
+or away for a moment loses no record and no tracking id. A record that the bus had no room for is handed to it again
+until it has.
 """
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import partial
 
-from services.ports import Metrics, StoreSlow, StoreUnavailable
+from services.ports import BusUnavailable, Metrics, StoreSlow, StoreUnavailable
 
-Save = Callable[[], Awaitable[None]]
+Save = Callable[[], Awaitable[object]]
 """Saves one record; to do it twice is to do it once. Raises StoreUnavailable."""
+
+Publish = Callable[[], None]
+"""Hands one record to the bus. Raises BusUnavailable while there is no room."""
 
 LATE_SECONDS = 10.0
 """How long a late save is tried before it is given up."""
@@ -22,6 +27,8 @@ DRAIN_SECONDS = 3.0
 """How long a stop waits for late saves: with the answers under way it stays below what a process is given to end."""
 MAX_LATE = 1_000
 """Late saves at once; beyond them a save ends with its decision's time."""
+MAX_UNPUBLISHED = 1_000
+"""Records that wait for room on the way to the bus, up to 20 KB each; beyond them they are in the store alone."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +47,13 @@ class RecordKeeper:
         self._metrics = metrics
         self._late_seconds = late_seconds
         self._late: set[asyncio.Task[None]] = set()
+        self._unpublished: deque[tuple[Publish, str]] = deque()
+        self._publishing: asyncio.Task[None] | None = None
+
+    @property
+    def unpublished(self) -> int:
+        """How many records wait for room on the way to the bus."""
+        return len(self._unpublished)
 
     @property
     def late(self) -> int:
@@ -52,15 +66,34 @@ class RecordKeeper:
             async with asyncio.timeout(seconds):
                 await save()
         except (StoreSlow, TimeoutError):
-            self._go_on(save, decision_id)
+            self.keep_late(save, decision_id)
             return Kept.SLOW
         except StoreUnavailable:
-            self._go_on(save, decision_id)
+            self.keep_late(save, decision_id)
             return Kept.FAILED
         return Kept.YES
 
+    def keep_late(self, save: Save, decision_id: str) -> None:
+        """Saves in the background, from the start: what an earlier attempt has written is written again, the same."""
+        if len(self._late) >= MAX_LATE:
+            self._lost(decision_id)
+            return
+        task = asyncio.create_task(self._save_late(save, decision_id), name=f"keep {decision_id}")
+        self._late.add(task)
+        task.add_done_callback(partial(self._ended, decision_id))
+
+    def publish_late(self, publish: Publish, decision_id: str) -> None:
+        """Publishes in the background, in the order given, as soon as there is room."""
+        if len(self._unpublished) >= MAX_UNPUBLISHED:
+            self._unsent(decision_id)
+            return
+        self._unpublished.append((publish, decision_id))
+        if self._publishing is None:
+            self._publishing = asyncio.create_task(self._publish_all(), name="publish late")
+
     async def drain(self, seconds: float | None = None) -> None:
-        """Returns when no save is under way any more; those that are after `seconds` are given up, and counted."""
+        """Returns when no save is under way any more; those that are after `seconds` are given up, and counted. So is
+        what the bus has no room for then."""
         try:
             async with asyncio.timeout(seconds):
                 while self._late:
@@ -70,15 +103,12 @@ class RecordKeeper:
             for task in given_up:
                 task.cancel()
             await asyncio.wait(given_up)
-
-    def _go_on(self, save: Save, decision_id: str) -> None:
-        """Saves again from the start: what the first attempt has written it writes once more, the same."""
-        if len(self._late) >= MAX_LATE:
-            self._lost(decision_id)
-            return
-        task = asyncio.create_task(self._save_late(save, decision_id), name=f"keep {decision_id}")
-        self._late.add(task)
-        task.add_done_callback(partial(self._ended, decision_id))
+        if self._publishing is not None:
+            self._publishing.cancel()
+            await asyncio.wait({self._publishing})
+            self._publish_some()
+            while self._unpublished:
+                self._unsent(self._unpublished.popleft()[1])
 
     def _ended(self, decision_id: str, task: "asyncio.Task[None]") -> None:
         self._late.discard(task)
@@ -91,6 +121,26 @@ class RecordKeeper:
                 await _insist(save)
         except TimeoutError:
             self._lost(decision_id)
+
+    async def _publish_all(self) -> None:
+        try:
+            while self._unpublished:
+                await asyncio.sleep(RETRY_SECONDS)
+                self._publish_some()
+        finally:
+            self._publishing = None
+
+    def _publish_some(self) -> None:
+        while self._unpublished:
+            try:
+                self._unpublished[0][0]()
+            except BusUnavailable:
+                return
+            self._unpublished.popleft()
+
+    def _unsent(self, decision_id: str) -> None:
+        self._metrics.count("records_unkept_total", where="bus")
+        _log.error("the record of decision %s was not published", decision_id, extra={"action": "publish"})
 
     def _lost(self, decision_id: str) -> None:
         self._metrics.count("records_unkept_total", where="store")

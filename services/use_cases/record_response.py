@@ -1,4 +1,9 @@
-"""Taking responses: the bus first, because it is the truth, then the ledger, so that the next decision knows."""
+"""Taking responses: the bus first, because it is the truth, then the ledger, so that the next decision knows.
+
+A response id is the client's own and stands for one outcome of one option. Given again for the same it is a duplicate,
+and goes nowhere; given for something else it is refused, for otherwise the channel would take the second response for
+recorded.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -19,13 +24,14 @@ from services.ports import (
     EventPublisher,
     Metrics,
     OutgoingEvent,
+    ResponseClaim,
     TrackedOption,
 )
+from services.use_cases.response_scope import response_source, scoped_response_id
 from services.use_cases.suitability_rematch import SuitabilityRematch
 from services.use_cases.wire_time import rfc3339
 
 EVENT_TYPE = "nbo.response.recorded"
-SOURCE = "kairos"
 MOST_DETAILS = 50
 """The bound of the published event, ours included."""
 FUTURE_TOLERANCE_MS = 5 * 60_000
@@ -34,8 +40,10 @@ FUTURE_TOLERANCE_MS = 5 * 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseCommand:
-    """One outcome as a channel reports it. `at_ms` None means now; `channel` None means the option's own."""
+    """One outcome as a channel reports it. `at_ms` None means now; `channel` None means the option's own. `client` is
+    whose the response id is."""
 
+    client: str = ""
     response_id: str
     tracking_id: str
     outcome: Outcome
@@ -66,6 +74,26 @@ class _Matched:
     at_ms: int
     unsuitable: Rejection | None = None
 
+    @property
+    def response_id(self) -> str:
+        """Told apart from other clients' ids."""
+        return scoped_response_id(response_source(self.command.client), self.command.response_id)
+
+    @property
+    def says(self) -> str:
+        """What the response id stands for."""
+        return f"{self.command.outcome} of {self.option.tracking_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What response ids were given for before, by id; and by index which responses are not yet taken in whole, and
+    which are on the bus."""
+
+    said: dict[str, str]
+    news: frozenset[int]
+    published: frozenset[int]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordResponse:
@@ -88,14 +116,18 @@ class RecordResponse:
         """
         options = await self.store.tracked([command.tracking_id for command in commands])
         found, rejected = self._match(commands, options, channels)
-        matched = await self._rematched(found)
-        first = {match.command.response_id: match for match in reversed(matched)}
-        unique = [match for match in matched if first[match.command.response_id] is match]
-        applied: list[bool] = []
-        if unique:
-            await self.publisher.publish([_event(match) for match in unique])
-            applied = await self._apply(unique)
-        for match, new in zip(unique, applied, strict=True):
+        unique = list({match.response_id: match for match in reversed(found)}.values())[::-1]
+        known = await self._known(unique)
+        conflicts = _conflicts(found, {match.response_id: match.says for match in unique} | known.said)
+        rejected += conflicts
+        refused = {index for index, _ in conflicts}
+        matched = await self._rematched([match for match in found if match.index not in refused])
+        news = [match for match in matched if match.index in known.news]
+        unpublished = [_event(match) for match in news if match.index not in known.published]
+        if unpublished:
+            await self.publisher.publish(unpublished)
+        applied = await self._apply(news)
+        for match, new in zip(news, applied, strict=True):
             if new:
                 self.metrics.count("responses_total", outcome=match.command.outcome)
                 if match.unsuitable is not None:
@@ -103,8 +135,23 @@ class RecordResponse:
         return ResponsesTaken(
             accepted=sum(applied),
             duplicates=len(matched) - sum(applied),
-            rejected=tuple(rejected),
+            rejected=tuple(sorted(rejected)),
             unsuitable=tuple((match.index, match.unsuitable.code) for match in matched if match.unsuitable is not None),
+        )
+
+    async def _known(self, unique: "Sequence[_Matched]") -> "_Known":
+        """Binds the response ids, and tells what was known of them."""
+        if not unique:
+            return _Known({}, frozenset(), frozenset())
+        claims = [
+            ResponseClaim(customer_id=match.option.customer_id, response_id=match.response_id, says=match.says)
+            for match in unique
+        ]
+        earlier = list(zip(unique, await self.ledger.claim_responses(claims), strict=True))
+        return _Known(
+            said={match.response_id: known.said for match, known in earlier if known.said is not None},
+            news=frozenset(match.index for match, known in earlier if not known.taken),
+            published=frozenset(match.index for match, known in earlier if known.published),
         )
 
     async def _rematched(self, matched: Sequence[_Matched]) -> list[_Matched]:
@@ -154,6 +201,15 @@ class RecordResponse:
         return new
 
 
+def _conflicts(found: Sequence[_Matched], says: Mapping[str, str]) -> list[tuple[int, str]]:
+    """Those whose response id stands for something else, by what was given first."""
+    return [
+        (match.index, f"response_id {match.command.response_id} was used before, for {said}")
+        for match in found
+        if (said := says[match.response_id]) != match.says
+    ]
+
+
 def _problem(command: ResponseCommand, option: TrackedOption, now_ms: int) -> str | None:
     if command.channel is not None and command.channel != option.channel:
         return f"channel: the option was offered in {option.channel}"
@@ -167,7 +223,7 @@ def _problem(command: ResponseCommand, option: TrackedOption, now_ms: int) -> st
 def _contact(match: _Matched) -> ContactResponse:
     option = match.option
     return ContactResponse(
-        response_id=match.command.response_id,
+        response_id=match.response_id,
         tracking=tracking_key(TrackingId(option.tracking_id)),
         outcome=match.command.outcome,
         at_ms=match.at_ms,
@@ -197,7 +253,12 @@ def _event(match: _Matched) -> OutgoingEvent:
         "decided_at": rfc3339(option.decided_ms),
         "detail": _detail(match),
     }
-    header = {"id": command.response_id, "source": SOURCE, "subject": option.customer_id, "time": time}
+    header = {
+        "id": command.response_id,
+        "source": response_source(command.client),
+        "subject": option.customer_id,
+        "time": time,
+    }
     return OutgoingEvent(topic=RESPONSES, key=option.customer_id, value=encode_trusted(EVENT_TYPE, header, data))
 
 

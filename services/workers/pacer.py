@@ -1,7 +1,10 @@
-"""The pacer: prices scarce resources from recent traffic, and gives back what was held for nothing.
+"""The pacer: prices scarce resources from recent traffic, gives back what was held for nothing, and tells a store that
+has lost data what was handed out.
 
-It reads decisions and responses. Holds go into the store together with the offset they were read at, so that a
-restart or a second pacer changes nothing twice; prices go onto the control topic, and every node follows them.
+It reads decisions and responses. What they say goes into the store together with the offset it was read at, so that a
+restart or a second pacer changes nothing twice, and a store that lost data shows by its offsets that it did: then the
+log is read again, and no volume is leased before its end. Prices go onto the control topic, and every node follows
+them.
 """
 
 import asyncio
@@ -13,22 +16,17 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from decision_engine.calendar_windows import DAY_MS
-from decision_engine.identifiers import OfferName
 from decision_engine.pacing import Pace, Period, demand_days, period_at
 from decision_engine.prepared import PreparedStrategy
-from decision_engine.strategy import VolumeConstraint
-from decision_engine.volume import use_of_offer
-from event_schemas.codec import DecodeError, Event, decode, encode
+from event_schemas.codec import encode
 from event_schemas.control import PricesSet, ResourcePrices
-from event_schemas.decisions import DecisionMade, DecisionRecord
-from event_schemas.envelope import epoch_ms
-from event_schemas.responses import Response, ResponseRecorded
 from event_schemas.topics import CONTROL
 from models.dual_prices import PricesUnsolved, price_traffic, smoothed
 from services.ports import BusUnavailable, Clock, Delivery, EventPublisher, OutgoingEvent, StoreUnavailable
+from services.workers.log_place import LogPlace, Partition, PlacedStream
 from services.workers.recent_traffic import RecentTraffic
+from services.workers.volume_log import Change, VolumeLog
 
-Partition = tuple[str, int]
 GRACE_MS = 60_000
 """A response that came in time may be read a little later."""
 REMEMBER_MS = DAY_MS
@@ -36,30 +34,29 @@ REMEMBER_MS = DAY_MS
 LEAST_DECISIONS = 50
 NEWEST_WEIGHT = 0.7
 """Prices follow the traffic, not its noise."""
+SETTLE_SECONDS = 2.0
+"""How long after a store was found to have lost data its volumes stay closed at least: what was decided just before may
+still be on its way onto the bus."""
+_LOOK_SECONDS = 0.5
+"""How often at most the store is asked whether it still has what it had."""
 _POLL_RECORDS, _POLL_SECONDS, _RETRY_SECONDS = 2_000, 0.5, 1.0
-_TAKEN = {"impression": None, "accept": frozenset({"accept", "convert"})}
-"""By what a volume is charged on, the outcomes that take its units for good (None: any)."""
 _log = logging.getLogger(__name__)
 
 
-class PacerStream(Protocol):
+class PacerStream(PlacedStream, Protocol):
     """Records of all partitions, and where to read on from."""
 
     async def poll(self, max_records: int, timeout_s: float) -> list[Delivery]: ...
 
-    def seek(self, positions: Mapping[Partition, int]) -> None: ...
-
-    def assigned(self) -> set[Partition]: ...
-
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A hold of units of a pool for a tracked option begins, to be released at its deadline; or (None) came true."""
+class Pool:
+    """A volume in the period that is now; `known` where the log reaches back to the period's beginning."""
 
-    tracking_id: str
     pool: str
-    units: int
-    deadline_ms: int | None
+    amount: int
+    ends_ms: int
+    known: bool
 
 
 class VolumePools(Protocol):
@@ -68,8 +65,15 @@ class VolumePools(Protocol):
     async def offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]: ...
 
     async def apply(
-        self, partition: Partition, offsets: tuple[int, int], forget_ms: int, changes: Sequence[Change]
+        self,
+        partition: Partition,
+        offsets: tuple[int, int],
+        forget_ms: int,
+        changes: Sequence[Change],
+        handed_out: Mapping[str, int],
     ) -> int: ...
+
+    async def open(self, standing: Mapping[Partition, int], pools: Sequence[Pool]) -> int | None: ...
 
     async def release(self, until_ms: int) -> int: ...
 
@@ -81,7 +85,7 @@ class VolumePools(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PacerTools:
     """What the pacer needs from outside. Prices are made anew every `prices_s` seconds; `on_released` is told how many
-    holds ended, `on_prices` of each new set."""
+    holds ended, `on_prices` of each new set, `on_corrected` how many units a pool had that were handed out already."""
 
     pools: VolumePools
     publisher: EventPublisher
@@ -90,6 +94,8 @@ class PacerTools:
     prices_s: float
     on_released: Callable[[int], None] = lambda _: None
     on_prices: Callable[[Mapping[str, float]], None] = lambda _: None
+    on_corrected: Callable[[int], None] = lambda _: None
+    settle_s: float = SETTLE_SECONDS
 
 
 @dataclass(slots=True)
@@ -100,34 +106,81 @@ class Pacer:
     prepared: PreparedStrategy
     traffic: RecentTraffic
     tools: PacerTools
+    _place: LogPlace | None = None
+    """None while it is not known where the store stands."""
     _prices: dict[str, float] = field(default_factory=dict)
     _due_s: float = 0.0
+    _look_s: float = 0.0
+    _volume_log: VolumeLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._volume_log = VolumeLog(self.prepared, self.tools.clock, self.tools.pools.pool, self.traffic.note)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Until told to stop. An absent bus or store is waited for; nothing is done twice after it returns."""
-        placed = False
         while not stopping.is_set():
             try:
-                if not placed:
-                    self.stream.seek(await self.tools.pools.offsets(sorted(self.stream.assigned())))
-                    placed = True
                 await self.step()
             except (BusUnavailable, StoreUnavailable) as error:
                 _log.warning("volumes have to wait: %s", error, extra={"action": "pace"})
-                placed = False
+                self._place = None
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def step(self) -> None:
-        """One poll: holds, releases when the log is read to its end, prices when they are due."""
+        """One poll: what it says, at the log's end what follows, prices when they are due."""
+        place = self._place or await self._go_where_the_store_stands()
         deliveries = await self.stream.poll(_POLL_RECORDS, _POLL_SECONDS)
-        await self._take(deliveries)
-        if len(deliveries) < _POLL_RECORDS:
-            released = await self.tools.pools.release(self.tools.clock.now_ms() - GRACE_MS)
-            if released:
-                self.tools.on_released(released)
+        await self._take(place, deliveries)
+        if self._place is place and len(deliveries) < _POLL_RECORDS and place.at_end():
+            await self._release()
+            await self._open(place)
         now_s = asyncio.get_running_loop().time()
         if now_s >= self._due_s and await self.price():
             self._due_s = now_s + self.tools.prices_s
+
+    async def _go_where_the_store_stands(self) -> LogPlace:
+        place = LogPlace(self.stream)
+        await place.put(await self.tools.pools.offsets(sorted(self.stream.assigned())))
+        self._volume_log.start_over()
+        self._look_s = 0.0
+        self._place = place
+        return place
+
+    def _lost(self) -> None:
+        _log.error(
+            "the store has lost what was handed out of the volumes: reading the log again",
+            extra={"action": "none while the log reaches back; look into why the store lost writes"},
+        )
+        self._place = None
+
+    async def _release(self) -> None:
+        released = await self.tools.pools.release(self.tools.clock.now_ms() - GRACE_MS)
+        if released:
+            self.tools.on_released(released)
+
+    async def _open(self, place: LogPlace) -> None:
+        """Corrects the pools by the log, and lets them be leased if they were not. In a store that lost nothing this
+        changes nothing."""
+        now_s = asyncio.get_running_loop().time()
+        if place.seconds() < self.tools.settle_s or now_s < self._look_s:
+            return
+        self._look_s = now_s + _LOOK_SECONDS
+        taken = await self.tools.pools.open(place.standing, self._pools(self.tools.clock.now_ms()))
+        if taken is None:
+            self._lost()
+        elif taken:
+            _log.warning("%d units were handed out that the store had as left", taken, extra={"action": "correct"})
+            self.tools.on_corrected(taken)
+
+    def _pools(self, now_ms: int) -> list[Pool]:
+        pools = []
+        for volume in self.prepared.strategy.volumes:
+            period = period_at(volume, now_ms, self.prepared.zone)
+            if period is not None:
+                name = self.tools.pools.pool(volume.id, period.name)
+                ends_ms = now_ms if period.end_ms is None else period.end_ms
+                pools.append(Pool(name, volume.amount, ends_ms, self._volume_log.reaches_back(period)))
+        return pools
 
     async def price(self) -> bool:
         """Solves and publishes; False where there is too little to go by yet."""
@@ -146,57 +199,30 @@ class Pacer:
         self.tools.on_prices(self._prices)
         return True
 
-    async def _take(self, deliveries: Sequence[Delivery]) -> None:
+    async def _take(self, place: LogPlace, deliveries: Sequence[Delivery]) -> None:
         by_partition: dict[Partition, list[Delivery]] = defaultdict(list)
         for delivery in deliveries:
             by_partition[delivery.topic, delivery.partition].append(delivery)
         for partition, records in by_partition.items():
-            await self._take_partition(partition, records)
+            if self._place is place:
+                await self._take_partition(place, partition, records)
 
-    async def _take_partition(self, partition: Partition, records: Sequence[Delivery]) -> None:
-        changes: list[Change] = []
-        for delivery in records:
-            event = _decoded(delivery)
-            if isinstance(event, DecisionMade):
-                self.traffic.note(event.data)
-                changes += self._begun(event.data)
-            elif isinstance(event, ResponseRecorded):
-                changes += self._answered(event.data)
-        offsets = (records[0].offset, records[-1].offset + 1)
+    async def _take_partition(self, place: LogPlace, partition: Partition, records: Sequence[Delivery]) -> None:
+        standing = place.standing.get(partition, 0)
+        if standing == 0:
+            self._volume_log.note_beginning(records)
+        batch = self._volume_log.read(partition, records)
+        offsets = (standing, records[-1].offset + 1)
         forget_ms = self.tools.clock.now_ms() + REMEMBER_MS
-        wanted = await self.tools.pools.apply(partition, offsets, forget_ms, changes)
-        if wanted != offsets[1]:
+        wanted = await self.tools.pools.apply(partition, offsets, forget_ms, batch.changes, batch.handed_out)
+        if wanted == offsets[1]:
+            place.move(partition, wanted)
+            self._volume_log.remember(batch)
+        elif wanted > standing:
             # Another pacer has read some of these: read on from where it stands.
-            self.stream.seek({partition: wanted})
-
-    def _begun(self, record: DecisionRecord) -> list[Change]:
-        decided_ms = epoch_ms(record.time)
-        changes = []
-        for placement in record.placements:
-            for option in placement.options:
-                lapses_ms = decided_ms if option.expires_at is None else epoch_ms(option.expires_at)
-                for volume, pool, units in self._held(option.offer, option.treatment, decided_ms):
-                    accept_ms = decided_ms + volume.hold_seconds * 1000
-                    deadline_ms = lapses_ms if volume.charged_on == "impression" else accept_ms
-                    changes.append(Change(option.tracking_id, pool, units, deadline_ms))
-        return changes
-
-    def _answered(self, response: Response) -> list[Change]:
-        return [
-            Change(response.tracking_id, pool, units, None)
-            for volume, pool, units in self._held(response.offer, response.treatment, epoch_ms(response.decided_at))
-            if (outcomes := _TAKEN[volume.charged_on]) is None or response.outcome in outcomes
-        ]
-
-    def _held(self, offer: str, treatment: str, decided_ms: int) -> list[tuple[VolumeConstraint, str, int]]:
-        """The volumes that an option held units of, with the pool and the units."""
-        taken = use_of_offer(self.prepared.volumes, OfferName(offer), treatment.split(".")[1])
-        held = []
-        for volume in self.prepared.strategy.volumes:
-            period = period_at(volume, decided_ms, self.prepared.zone)
-            if volume.charged_on != "reservation" and volume.id in taken and period is not None:
-                held.append((volume, self.tools.pools.pool(volume.id, period.name), taken[volume.id]))
-        return held
+            place.skip(partition, wanted)
+        else:
+            self._lost()
 
     async def _units(self, now_ms: int, sampled: int) -> dict[str, float]:
         """Of what is left of each volume, the part that is due to the sampled decisions: each of them stands for so
@@ -233,13 +259,3 @@ class Pacer:
             ),
         )
         await self.tools.publisher.publish([OutgoingEvent(topic=CONTROL, key=event.subject, value=encode(event))])
-
-
-def _decoded(delivery: Delivery) -> Event | None:
-    """None for what cannot be read: whoever owns the record reports it."""
-    if delivery.value is None:
-        return None
-    try:
-        return decode(delivery.value, delivery.headers)
-    except DecodeError:
-        return None

@@ -99,6 +99,9 @@ class Surroundings:
             ledger=b"odd" if self.wrong("ledger bytes") else ledger,
         )
 
+    async def claim(self, claim: Any) -> None:
+        """Every key is free."""
+
     async def reserve(self, customer_id: str, request: ReservationRequest) -> list[int | None]:
         if self.wrong("reserve"):
             raise StoreUnavailable
@@ -135,6 +138,8 @@ class Leases:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
+
+    rebuilding = False
 
     def view(self, now_ms: int) -> dict[str, VolumeStanding]:
         number = self._surroundings.number

@@ -12,10 +12,11 @@ from decision_engine.identifiers import CustomerId, DecisionId
 from services.adapters.embedded_servers import EmbeddedServer, embedded_valkey
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_clock import RedisClock
-from services.adapters.redis_decision_store import CLAIM, DecisionRetention, RedisDecisionStore
+from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, VERSION_PREFIX_BYTES, RedisStateStore
-from services.ports import StateWrite, StoreUnavailable, TrackedOption
+from services.ports import IdempotencyClaim, StateWrite, StoreUnavailable, TrackedOption
+from services.use_cases.record_keeping import LATE_SECONDS
 
 pytestmark = pytest.mark.servers
 KEYS = RedisKeys("kairos", "a1b2c3d4e5f60718")
@@ -135,26 +136,64 @@ async def test_a_reading_brings_state_ledger_and_claim_at_once(client: RedisClie
     decisions = RedisDecisionStore(client, KEYS)
     await store.save_many([StateWrite(ANNA, None, state(1))])
     await client.execute("SET", KEYS.ledger(ANNA), b"ledger")
-    first = await decisions.read_for_decision(ANNA, "app:r1")
+    first = await decisions.read_for_decision(ANNA, claim("one"))
     assert (first.state, first.ledger, first.claimed) == (state(1), b"ledger", None)
-    assert (await decisions.read_for_decision(ANNA, "app:r1")).claimed == CLAIM
-    await decisions.save(DecisionId("01J"), b"record", [option()], "app:r1", b"the answer")
-    assert (await decisions.read_for_decision(ANNA, "app:r1")).claimed == b"the answer"
+    assert (await decisions.read_for_decision(ANNA, claim("two"))).claimed == b"one"
+    assert await decisions.save(DecisionId("01J"), b"record", [option()], claim("one"), b"the answer") is None
+    assert (await decisions.read_for_decision(ANNA, claim("three"))).claimed == b"the answer"
     assert await decisions.claimed("app:r1") == b"the answer"
     nobody = await decisions.read_for_decision(BEN, None)
     assert (nobody.state, nobody.ledger, nobody.claimed) == (None, None, None)
 
 
+def claim(value: str) -> IdempotencyClaim:
+    return IdempotencyClaim(key="app:r1", value=value.encode())
+
+
 async def test_of_many_equal_requests_exactly_one_gets_the_claim(client: RedisClient) -> None:
     decisions = RedisDecisionStore(client, KEYS)
-    readings = await asyncio.gather(*(decisions.read_for_decision(ANNA, "app:same") for _ in range(100)))
+    readings = await asyncio.gather(*(decisions.read_for_decision(ANNA, claim(str(n))) for n in range(100)))
     assert sum(reading.claimed is None for reading in readings) == 1
+
+
+async def test_an_answer_takes_the_place_of_its_own_claim_or_of_nothing(client: RedisClient) -> None:
+    decisions = RedisDecisionStore(client, KEYS)
+    assert await decisions.claim(claim("one")) is None
+    assert await decisions.claim(claim("one")) is None, "an attempt may ask again whether the key is its own"
+    assert await decisions.claim(claim("two")) == b"one"
+    assert await decisions.keep_answer(claim("two"), b"another") == b"one"
+    for _ in range(2):
+        assert await decisions.keep_answer(claim("one"), b"answer") is None
+    assert await decisions.claim(claim("one")) == b"answer"
+    assert await decisions.save(DecisionId("01J"), b"record", [], claim("two"), b"another") == b"answer"
+    await client.execute("DEL", KEYS.idempotency("app:r1"))
+    assert await decisions.keep_answer(claim("two"), b"another") is None
+
+
+async def test_a_claim_whose_process_died_stands_in_the_way_for_a_short_while_only(client: RedisClient) -> None:
+    decisions = RedisDecisionStore(client, KEYS, DecisionRetention(idempotency_s=3600))
+    await decisions.read_for_decision(ANNA, claim("one"))
+    claimed = await client.execute("TTL", KEYS.idempotency("app:r1"))
+    assert isinstance(claimed, int)
+    assert LATE_SECONDS < claimed <= 15, "longer than its process goes on trying to keep the answer"
+    await decisions.keep_answer(claim("one"), b"answer")
+    kept = await client.execute("TTL", KEYS.idempotency("app:r1"))
+    assert isinstance(kept, int)
+    assert kept > 3500
+
+
+async def test_an_answer_is_kept_by_a_store_that_lost_its_functions(client: RedisClient) -> None:
+    decisions = RedisDecisionStore(client, KEYS)
+    await client.execute("FUNCTION", "FLUSH")
+    assert await decisions.save(DecisionId("01J"), b"record", [option()], claim("one"), b"answer") is None
+    assert await decisions.claimed("app:r1") == b"answer"
+    assert await decisions.record(DecisionId("01J")) == b"record"
 
 
 async def test_records_options_and_answers_are_kept_for_their_time(client: RedisClient) -> None:
     retention = DecisionRetention(idempotency_s=60, record_s=3600, tracked_s=7200)
     decisions = RedisDecisionStore(client, KEYS, retention)
-    await decisions.save(DecisionId("01J"), b"record", [option("01J.0"), option("01J.1")], "app:r1", b"answer")
+    await decisions.save(DecisionId("01J"), b"record", [option("01J.0"), option("01J.1")], claim("one"), b"answer")
     assert await decisions.record(DecisionId("01J")) == b"record"
     assert await decisions.record(DecisionId("other")) is None
     assert await decisions.tracked(["01J.1", "unknown", "01J.0"]) == [option("01J.1"), None, option("01J.0")]

@@ -25,7 +25,8 @@ from services.adapters.redis_volume_leases import (
     VolumeKeys,
 )
 from services.ports import VolumeHold
-from services.workers.pacer import Change
+from services.workers.pacer import Pool
+from services.workers.volume_log import Change
 
 pytestmark = pytest.mark.servers
 NOW = 1_795_254_600_000
@@ -33,6 +34,7 @@ NOW = 1_795_254_600_000
 DAY = 86_400_000
 KEYS = VolumeKeys("test")
 POOL = KEYS.pool("stock", "day-2026-11-21")
+DECISIONS = ("decisions", 0)
 BY_HAND = LeaseTerms(chunk=10, caution=1, lapse_s=60.0, renew_s=3600.0, least_renew_s=3600.0)
 """Renewed only when the test says so."""
 
@@ -103,7 +105,9 @@ async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
         embedded_valkey(tmp_path) as server,
         RedisClient.open(f"redis://127.0.0.1:{server.port}", library=VOLUME_LIBRARY) as client,
     ):
-        yield Bank(client)
+        made = Bank(client)
+        await made.holds.open({}, [])
+        yield made
 
 
 def take(node: RedisVolumeLeases, units: int = 1, now: int = NOW) -> VolumeHold | None:
@@ -323,15 +327,64 @@ async def test_random_crashes_and_restarts_never_hand_a_unit_out_twice(bank: Ban
     assert await bank.unleased() + heir.view(NOW)["stock"].remaining == amount - handed_out
 
 
-async def test_a_store_that_lost_everything_is_corrected_from_what_is_known(bank: Bank) -> None:
+async def test_a_store_that_lost_everything_hands_out_nothing_until_it_knows_what_was(bank: Bank) -> None:
     node = await bank.node("a", plan(amount=50))
-    assert await node.commit([taken(node, 10)])
+    early, late = taken(node, 10), taken(node, 0)
+    assert await node.commit([early])
     await bank.client.execute("FLUSHDB")
+    assert not await node.commit([late]), "the lease is gone"
     other = await bank.node("b", plan(amount=50))
-    assert await bank.unleased() + other.view(NOW)["stock"].remaining == 50
-    assert await bank.holds.correct(POOL, 50, 10, NOW) == 10
-    assert await bank.unleased() + other.view(NOW)["stock"].remaining == 40
-    assert await bank.holds.correct(POOL, 50, 10, NOW) == 0
+    for each in (node, other):
+        await each.renew()
+        assert each.rebuilding
+        assert each.view(NOW)["stock"].remaining == 0
+        assert take(each) is None
+    assert await bank.client.execute("EXISTS", POOL) == 0
+    assert await bank.holds.apply(DECISIONS, (0, 4), NOW + DAY, [], {POOL: 10}) == 4
+    assert await bank.holds.open({DECISIONS: 4}, [Pool(POOL, 50, NOW, known=True)]) == 10
+    for each in (node, other):
+        await each.renew()
+        assert not each.rebuilding
+    assert await bank.unleased() + sum(each.view(NOW)["stock"].remaining for each in (node, other)) == 40
+    assert await bank.holds.open({DECISIONS: 4}, [Pool(POOL, 50, NOW, known=True)]) == 0
+
+
+async def test_what_the_log_says_was_handed_out_is_taken_out_once(bank: Bank) -> None:
+    """Charges are on record before they are in the log, so a store that has lost nothing is never corrected."""
+    node = await bank.node("a", plan(amount=50))
+    assert await node.commit([taken(node, 6)])
+    await bank.holds.apply(DECISIONS, (0, 1), NOW + DAY, [], {POOL: 6})
+    assert await bank.holds.open({DECISIONS: 1}, [Pool(POOL, 50, NOW, known=True)]) == 0
+    assert await bank.holds.left([POOL]) == {POOL: 44}
+    await bank.client.execute("HINCRBY", POOL, "left", 2)
+    assert await bank.holds.open({DECISIONS: 1}, [Pool(POOL, 50, NOW, known=True)]) == 2
+    assert await bank.holds.left([POOL]) == {POOL: 44}
+
+
+async def test_a_lost_pool_whose_log_does_not_reach_back_has_nothing_left(bank: Bank) -> None:
+    await bank.client.execute("FLUSHDB")
+    await bank.holds.apply(DECISIONS, (0, 1), NOW + DAY, [], {POOL: 6})
+    assert await bank.holds.open({DECISIONS: 1}, [Pool(POOL, 50, NOW, known=False)]) == 50
+    node = await bank.node("a", plan(amount=50))
+    assert not node.rebuilding
+    assert take(node) is None
+    raised = await bank.node("b", plan(amount=53))
+    assert await bank.unleased() + raised.view(NOW)["stock"].remaining == 3
+
+
+async def test_a_reader_elsewhere_than_the_store_opens_nothing(bank: Bank) -> None:
+    await bank.holds.apply(DECISIONS, (0, 4), NOW + DAY, [], {})
+    assert await bank.holds.open({DECISIONS: 3}, []) is None
+    assert await bank.holds.is_open(), "a reader behind another says nothing of the store"
+    assert await bank.holds.open({DECISIONS: 5}, []) is None
+    assert not await bank.holds.is_open(), "the store was further and is not any more"
+
+
+async def test_records_beyond_what_a_store_has_lost_close_it(bank: Bank) -> None:
+    assert await bank.holds.apply(DECISIONS, (7, 9), NOW + DAY, [], {POOL: 3}) == 0
+    assert not await bank.holds.is_open()
+    assert await bank.holds.apply(DECISIONS, (0, 9), NOW + DAY, [], {POOL: 5}) == 9
+    assert await bank.holds.open({DECISIONS: 9}, [Pool(POOL, 50, NOW, known=True)]) == 5
 
 
 async def test_holds_end_by_their_deadline_unless_a_response_came(bank: Bank) -> None:
@@ -339,27 +392,30 @@ async def test_holds_end_by_their_deadline_unless_a_response_came(bank: Bank) ->
     assert await node.commit([taken(node, 3)])
     await node.surrender()
     begun = [Change(f"d.{number}", POOL, 1, NOW + 600_000) for number in range(3)]
-    assert await bank.holds.apply(("decisions", 0), (0, 3), NOW + DAY, begun) == 3
-    assert await bank.holds.apply(("responses", 0), (0, 1), NOW + DAY, [Change("d.1", POOL, 1, None)]) == 1
+    assert await bank.holds.apply(DECISIONS, (0, 3), NOW + DAY, begun, {POOL: 3}) == 3
+    assert await bank.holds.apply(("responses", 0), (0, 1), NOW + DAY, [Change("d.1", POOL, 1, None)], {}) == 1
     assert await bank.holds.release(NOW + 599_999) == 0
     assert await bank.holds.release(NOW + 600_000) == 2
     assert await bank.unleased() == 9
+    assert await bank.holds.open({DECISIONS: 3}, [Pool(POOL, 10, NOW, known=True)]) == 0, "what returned is not gone"
 
 
 async def test_records_read_again_change_nothing(bank: Bank) -> None:
     await bank.node("a", plan(amount=10))
     begun = [Change("d.0", POOL, 1, NOW)]
-    assert await bank.holds.apply(("decisions", 0), (5, 6), NOW + DAY, begun) == 6
+    assert await bank.holds.apply(DECISIONS, (0, 6), NOW + DAY, begun, {POOL: 1}) == 6
     assert await bank.holds.release(NOW) == 1
-    assert await bank.holds.apply(("decisions", 0), (5, 6), NOW + DAY, begun) == 6
+    assert await bank.holds.apply(DECISIONS, (0, 6), NOW + DAY, begun, {POOL: 1}) == 6
+    assert await bank.holds.apply(DECISIONS, (5, 7), NOW + DAY, begun, {POOL: 1}) == 6
+    assert await bank.client.execute("HGET", POOL, "logged") == b"0"
     assert await bank.holds.release(NOW) == 0
     assert await bank.holds.offsets([("decisions", 0), ("decisions", 1)]) == {("decisions", 0): 6, ("decisions", 1): 0}
 
 
 async def test_a_response_read_before_its_decision_still_counts(bank: Bank) -> None:
     await bank.node("a", plan(amount=10))
-    await bank.holds.apply(("responses", 0), (0, 1), NOW + DAY, [Change("d.0", POOL, 1, None)])
-    await bank.holds.apply(("decisions", 0), (0, 1), NOW + DAY, [Change("d.0", POOL, 1, NOW)])
+    await bank.holds.apply(("responses", 0), (0, 1), NOW + DAY, [Change("d.0", POOL, 1, None)], {})
+    await bank.holds.apply(DECISIONS, (0, 1), NOW + DAY, [Change("d.0", POOL, 1, NOW)], {POOL: 1})
     assert await bank.holds.release(NOW) == 0
 
 

@@ -1,5 +1,8 @@
 """The API as it is composed: a strategy with volumes leases them, hands out what there is, and no more."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,9 +16,9 @@ from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_volume_leases import RedisVolumeLeases
 from services.api.runtime import ApiRuntime
-from services.bootstrap import open_api
-from services.commands import topics
-from services.settings import read_settings
+from services.bootstrap import load_strategy, open_api
+from services.commands import pacer, topics
+from services.settings import Settings, read_settings
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
 
@@ -60,10 +63,11 @@ def command(number: int) -> DecisionCommand:
     )
 
 
-async def test_the_stock_goes_out_once_and_then_the_placement_falls_back(servers: Any, tmp_path: Path) -> None:
+@pytest.fixture
+async def settings(servers: Any, tmp_path: Path) -> Settings:
     strategy = tmp_path / "strategy.yaml"
     strategy.write_text(STRATEGY, encoding="utf-8")
-    settings = read_settings(
+    made = read_settings(
         {
             "KAIROS_REDIS_URL": servers.redis_url,
             "KAIROS_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
@@ -74,12 +78,19 @@ async def test_the_stock_goes_out_once_and_then_the_placement_falls_back(servers
             "KAIROS_ARCHIVE_PATH": str(tmp_path / "archive"),
         }
     )
-    await topics.create(settings)
-    async with open_api(settings) as runtime:
+    await topics.create(made)
+    return made
+
+
+async def mark_states_complete(client: RedisClient, settings: Settings, runtime: ApiRuntime) -> None:
+    """No state builder runs here."""
+    await client.execute("SET", RedisKeys(settings.namespace, runtime.live().features.layout).complete, "1")
+
+
+async def test_the_stock_goes_out_once_and_then_the_placement_falls_back(settings: Settings) -> None:
+    async with RedisClient.open(settings.redis_url) as client, open_api(settings) as runtime:
         assert isinstance(runtime.volumes, RedisVolumeLeases)
-        async with RedisClient.open(settings.redis_url) as client:
-            keys = RedisKeys(settings.namespace, runtime.live().features.layout)
-            await client.execute("SET", keys.complete, "1")  # no state builder runs here
+        await mark_states_complete(client, settings, runtime)
         decide = decider(runtime)
         answers = []
         for number in range(5):
@@ -91,3 +102,52 @@ async def test_the_stock_goes_out_once_and_then_the_placement_falls_back(servers
     page, _ = runtime.exposition()
     assert b'kairos_volume_remaining{resource="umbrellas"} 0.0' in page
     assert b'kairos_rejections_total{rule="umbrellas",stage="volume"}' in page
+
+
+async def test_after_a_flush_the_answers_name_it_and_the_stock_is_not_handed_out_twice(settings: Settings) -> None:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(RedisClient.open(settings.redis_url))
+        runtime = await stack.enter_async_context(open_api(settings))
+        volumes = runtime.volumes
+        assert isinstance(volumes, RedisVolumeLeases)
+        await mark_states_complete(client, settings, runtime)
+        decide = decider(runtime)
+
+        async def offered(*numbers: int) -> list[bool]:
+            answers = []
+            for number in numbers:
+                await volumes.renew()
+                answers.append(orjson.loads(await decide(command(number))))
+            causes.append({cause for answer in answers for cause in answer["degraded_causes"]})
+            return ["options" in answer["placements"][0] for answer in answers]
+
+        causes: list[set[str]] = []
+        assert await offered(1, 2) == [True, True]
+        await runtime.publisher.flush()
+        await client.execute("FLUSHALL")
+        await mark_states_complete(client, settings, runtime)
+        # The first finds its lease gone; from then on it is known why.
+        assert await offered(3, 4) == [False, False]
+        assert "volumes_rebuilding" in causes[-1]
+        paces = await pacer._open(settings, load_strategy(settings), stack)
+        paces.tools = replace(paces.tools, settle_s=0.0)
+        async with asyncio.timeout(20):
+            while volumes.rebuilding:
+                await paces.step()
+                await volumes.renew()
+        assert await offered(5, 6, 7) == [True, False, False]
+        assert causes[-1] == set()
+
+
+async def test_an_api_that_finds_an_empty_store_and_an_old_log_hands_out_nothing(settings: Settings) -> None:
+    async with open_api(settings) as runtime, RedisClient.open(settings.redis_url) as client:
+        await mark_states_complete(client, settings, runtime)
+        await decider(runtime)(command(1))
+        await runtime.publisher.flush()
+        await client.execute("FLUSHALL")
+    async with open_api(settings) as runtime, RedisClient.open(settings.redis_url) as client:
+        assert runtime.volumes is not None
+        assert runtime.volumes.rebuilding
+        await mark_states_complete(client, settings, runtime)
+        answer = orjson.loads(await decider(runtime)(command(2)))
+        assert (answer["degraded_causes"], "options" in answer["placements"][0]) == (["volumes_rebuilding"], False)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -70,15 +70,26 @@ class Log:
 
     records: dict[str, list[bytes]] = field(default_factory=lambda: {DECISIONS: [], RESPONSES: []})
     place: dict[str, int] = field(default_factory=lambda: {DECISIONS: 0, RESPONSES: 0})
+    gone: dict[str, int] = field(default_factory=lambda: {DECISIONS: 0, RESPONSES: 0})
+    """How many of the oldest records are not kept any more."""
+    most: int = 1_000_000
+    """Records a poll brings at most."""
     published: list[OutgoingEvent] = field(default_factory=list)
 
     async def poll(self, max_records: int, timeout_s: float) -> list[Delivery]:
         found = []
         for topic, values in self.records.items():
-            start = self.place[topic]
-            found += [Delivery(topic, 0, start + n, None, value, ()) for n, value in enumerate(values[start:])]
-            self.place[topic] = len(values)
+            start = max(self.place[topic], self.gone[topic])
+            part = values[start : start + self.most]
+            found += [Delivery(topic, 0, start + n, None, value, ()) for n, value in enumerate(part)]
+            self.place[topic] = start + len(part)
         return found[:max_records]
+
+    async def end_offsets(self) -> dict[tuple[str, int], int]:
+        return {(topic, 0): len(values) for topic, values in self.records.items()}
+
+    async def beginning_offsets(self) -> dict[tuple[str, int], int]:
+        return {(topic, 0): gone for topic, gone in self.gone.items()}
 
     def seek(self, positions: dict[tuple[str, int], int]) -> None:
         self.place |= {topic: offset for (topic, _), offset in positions.items()}
@@ -118,11 +129,12 @@ class Scene:
             clock=self.clock,
             new_id=lambda: "01J",
             prices_s=3600.0,
+            settle_s=0.0,
         )
         return Pacer(self.log, self.prepared, RecentTraffic(self.prepared, self.prepared.zone, Random(1)), tools)
 
-    async def node(self) -> RedisVolumeLeases:
-        holder = LeaseHolder(node="a", clock=self.clock, zone=self.prepared.zone, metrics=PrometheusMetrics())
+    async def node(self, name: str = "a") -> RedisVolumeLeases:
+        holder = LeaseHolder(node=name, clock=self.clock, zone=self.prepared.zone, metrics=PrometheusMetrics())
         terms = LeaseTerms(chunk=1000, caution=1, renew_s=3600.0, least_renew_s=3600.0)
         leases = RedisVolumeLeases(self.client, KEYS, self.prepared.volumes, holder, terms)
         await leases.renew()
@@ -171,12 +183,14 @@ async def client(tmp_path: Path) -> AsyncIterator[RedisClient]:
         embedded_valkey(tmp_path) as server,
         RedisClient.open(f"redis://127.0.0.1:{server.port}", library=VOLUME_LIBRARY) as opened,
     ):
+        await RedisVolumeHolds(opened, KEYS).open({}, [])
         yield opened
 
 
-def scene(client: RedisClient, folder: Path, amount: int) -> Scene:
+def scene(client: RedisClient, folder: Path, amount: int, charged_on: str = "impression") -> Scene:
     path = folder / "strategy.yaml"
-    path.write_text(STRATEGY.replace("AMOUNT", str(amount)), encoding="utf-8")
+    text = STRATEGY.replace("AMOUNT", str(amount)).replace("charged_on: impression", f"charged_on: {charged_on}")
+    path.write_text(text, encoding="utf-8")
     return Scene(client, prepare(load_strategy_file(path)))
 
 
@@ -276,3 +290,173 @@ async def test_too_little_traffic_gives_no_prices(client: RedisClient, tmp_path:
         stage.decided(number, 10)
     await stage.pacer().step()
     assert stage.log.published == []
+
+
+async def used(stage: Scene, numbers: range) -> list[str]:
+    """These decisions hand a unit out each, and are in the log; answers what they showed."""
+    await charged(stage, len(numbers))
+    return [stage.decided(number, 10) for number in numbers]
+
+
+async def handed_out_until_dry(stage: Scene, numbers: range) -> int:
+    """How many further units a node gets to hand out."""
+    node = await stage.node()
+    remaining = node.view(NOW)["shown"].remaining
+    for number in numbers[:remaining]:
+        hold = node.hold({"shown": 1}, NOW)
+        assert hold is not None
+        assert await node.commit([hold])
+        stage.decided(number, 10)
+    await node.surrender()
+    return remaining
+
+
+@pytest.mark.parametrize("charged_on", ["reservation", "impression"])
+async def test_after_a_flush_no_more_is_handed_out_than_was_left(
+    client: RedisClient, tmp_path: Path, charged_on: str
+) -> None:
+    stage = scene(client, tmp_path, 10, charged_on)
+    await used(stage, range(5))
+    pacer = stage.pacer()
+    await pacer.step()
+    await client.execute("FLUSHALL")
+    node = await stage.node()
+    assert node.rebuilding
+    assert node.hold({"shown": 1}, NOW) is None
+    corrected: list[int] = []
+    pacer.tools = replace(pacer.tools, on_corrected=corrected.append)
+    pacer._look_s = 0.0
+    await pacer.step()
+    await node.renew()
+    assert node.rebuilding, "the pacer has only found out"
+    await pacer.step()
+    await node.renew()
+    assert (node.rebuilding, node.view(NOW)["shown"].remaining, corrected) == (False, 5, [5])
+    await node.surrender()
+    assert await handed_out_until_dry(stage, range(5, 20)) == 5
+    assert await handed_out_until_dry(stage, range(20, 40)) == 0
+
+
+async def test_an_empty_store_with_an_old_log_waits_for_its_end(client: RedisClient, tmp_path: Path) -> None:
+    """However the log is read: nothing is leased, and nothing returned, before decisions and responses are read."""
+    stage = scene(client, tmp_path, 10)
+    shown = await used(stage, range(7))
+    for tracking_id in shown[:4]:
+        stage.responded(tracking_id, "impression")
+    await client.execute("FLUSHALL")
+    stage.clock.now = NOW + 600_000 + GRACE_MS
+    stage.log.most = 2
+    pacer, node = stage.pacer(), await stage.node()
+    for _ in range(3):
+        await pacer.step()
+        await node.renew()
+        assert node.rebuilding
+    await pacer.step()
+    assert await stage.left() == 6, "four were seen, three lapsed unseen"
+    await node.renew()
+    assert node.view(stage.clock.now)["shown"].remaining == 6
+
+
+async def test_a_log_whose_beginning_is_gone_gives_nothing_of_a_period_that_began_earlier(
+    client: RedisClient, tmp_path: Path
+) -> None:
+    stage = scene(client, tmp_path, 10)
+    await used(stage, range(5))
+    await client.execute("FLUSHALL")
+    stage.log.gone[DECISIONS] = 2
+    await stage.pacer().step()
+    node = await stage.node()
+    assert (node.rebuilding, node.view(NOW)["shown"].remaining) == (False, 0)
+
+
+async def test_a_decision_that_the_log_has_twice_counts_once(client: RedisClient, tmp_path: Path) -> None:
+    stage = scene(client, tmp_path, 10, "reservation")
+    await used(stage, range(3))
+    stage.log.records[DECISIONS] += stage.log.records[DECISIONS]
+    pacer = stage.pacer()
+    await pacer.step()
+    stage.log.records[DECISIONS] += stage.log.records[DECISIONS][:3]
+    pacer._look_s = 0.0
+    await pacer.step()
+    assert await stage.left() == 7
+
+
+async def test_a_store_that_fell_back_to_an_earlier_copy_is_closed_and_corrected(
+    client: RedisClient, tmp_path: Path
+) -> None:
+    stage = scene(client, tmp_path, 10, "reservation")
+    await used(stage, range(2))
+    pacer = stage.pacer()
+    await pacer.step()
+    names = await client.execute("KEYS", "test:*")
+    assert isinstance(names, list)
+    copies = {name: await client.execute("DUMP", name) for name in names if isinstance(name, bytes)}
+    await used(stage, range(2, 8))
+    pacer._look_s = 0.0
+    await pacer.step()
+    assert await stage.left() == 2
+    for name, copy in copies.items():
+        assert isinstance(copy, bytes)
+        await client.execute("RESTORE", name, 0, copy, "REPLACE")
+    assert await stage.left() == 8, "six units are there again that were handed out"
+    holds = RedisVolumeHolds(client, KEYS)
+    pacer._look_s = 0.0
+    await pacer.step()
+    assert not await holds.is_open()
+    await pacer.step()
+    assert await holds.is_open()
+    assert await stage.left() == 2
+
+
+async def test_a_lost_store_stays_closed_for_what_is_still_on_its_way(client: RedisClient, tmp_path: Path) -> None:
+    stage = scene(client, tmp_path, 10, "reservation")
+    await used(stage, range(2))
+    await client.execute("FLUSHALL")
+    pacer = stage.pacer()
+    pacer.tools = replace(pacer.tools, settle_s=3600.0)
+    for _ in range(3):
+        await pacer.step()
+    assert not await RedisVolumeHolds(client, KEYS).is_open()
+    pacer.tools = replace(pacer.tools, settle_s=0.0)
+    stage.decided(99, 10)  # was decided before the store was emptied, and comes late
+    await pacer.step()
+    assert await stage.left() == 7
+
+
+async def test_however_often_the_store_is_emptied_no_unit_is_handed_out_twice(
+    client: RedisClient, tmp_path: Path
+) -> None:
+    """Three nodes, a pacer and a store that forgets everything now and then; what is decided reaches the log a little
+    later, but within the time that a lost store stays closed."""
+    rng, amount, handed_out, emptied = Random(5), 120, 0, 0
+    stage = scene(client, tmp_path, amount, "reservation")
+    nodes, pacer = [await stage.node(name) for name in "abc"], stage.pacer()
+    on_their_way: list[int] = []
+
+    async def pace() -> None:
+        for number in on_their_way:
+            stage.decided(number, 10)
+        on_their_way.clear()
+        pacer._look_s = 0.0
+        await pacer.step()
+
+    for _ in range(600):
+        node = rng.choice(nodes)
+        match rng.random():
+            case chance if chance < 0.02:
+                await client.execute("FLUSHALL")
+                emptied += 1
+            case chance if chance < 0.2:
+                await pace()
+            case chance if chance < 0.5:
+                await node.renew()
+            case _:
+                hold = node.hold({"shown": 1}, NOW)
+                if hold is not None and await node.commit([hold]):
+                    on_their_way.append(handed_out)
+                    handed_out += 1
+    for _ in range(3):
+        await pace()
+    assert emptied > 5
+    assert 0.5 * amount < handed_out <= amount
+    assert await stage.left() == amount - handed_out

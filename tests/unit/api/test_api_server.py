@@ -39,6 +39,21 @@ async def test_a_stop_answers_what_is_under_way_and_takes_nothing_new(bank: Any)
         await asyncio.wait_for(serving, 5)
 
 
+async def test_what_can_be_got_can_be_asked_for_without_its_body(bank: Any) -> None:
+    """As load balancers and uptime checks do; over a real socket, so that a body would be found in the next answer."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    listener = bind("127.0.0.1", 0)
+    serving = asyncio.create_task(serve(create_app(bank.runtime()), listener, stop=stop, on_started=started.set))
+    await started.wait()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+        for path, status in (("/livez", 200), ("/readyz", 200), ("/", 200), ("/nowhere", 404), ("/v1/decisions", 405)):
+            head, got = await client.head(path), await client.get(path)
+            assert (head.status_code, head.content) == (status, b"")
+            assert (head.status_code, head.headers) == (got.status_code, got.headers)
+    stop.set()
+    await asyncio.wait_for(serving, 5)
+
+
 def test_an_address_that_is_taken_is_named() -> None:
     taken = bind("127.0.0.1", 0)
     port = taken.getsockname()[1]

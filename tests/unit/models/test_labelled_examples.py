@@ -9,7 +9,7 @@ import pytest
 
 from decision_engine.propensity import ColumnSource
 from models.decision_log.design_matrix import build_examples, build_matrix, derive_schema
-from models.decision_log.examples import AttributionRule, Example, join_examples
+from models.decision_log.examples import AttributionRule, Example, accepted_within, join_examples
 from models.decision_log.offer_catalogue import decode_catalogue, encode_catalogue, offers_of_model
 from models.decision_log.records import logged_decision, logged_response
 from models.errors import TrainingRefused
@@ -54,6 +54,16 @@ LATER = timedelta(days=2)
 )  # fmt: skip
 def test_labels(log: ModuleType, responses: list[tuple[str, timedelta]], end: timedelta, expected: list[bool]) -> None:
     assert labelled(log, responses, end) == expected
+
+
+def test_a_response_recorded_twice_counts_once_at_its_earliest(log: ModuleType) -> None:
+    """An acceptance from before the impression was sent again after it: one acceptance, and it came too early."""
+    seen = log.make_response(1, "impression", log.START + timedelta(minutes=1))
+    early, again = (log.make_response(1, "accept", log.START + timedelta(minutes=at), "same") for at in (0, 5))
+    rule = AttributionRule(window_ms=HOUR_MS, log_end_ms=1 << 60)
+    for order in ([seen, early, again], [again, early, seen]):
+        found = [response for value in order if (response := logged_response(value))]
+        assert accepted_within(found, rule) == {"D000001.0": False}
 
 
 def test_who_declined_personalisation_is_not_learnt_from(log: ModuleType) -> None:

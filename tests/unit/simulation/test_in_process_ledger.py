@@ -15,12 +15,14 @@ def never_after_reject(offer: int) -> ContactRule:
     return ContactRule("no", Scope.OFFER, offer, int(ContactStatus.REJECT), ContactClock.OUTCOME, 0.0, 1, "REJECTED")
 
 
-def alternative(offer: int, *rules: ContactRule, tracking: bytes = b"tracking") -> Alternative:
-    return Alternative(tracking=tracking, offer=offer, group=1, issue=1, channel=1, mandatory=False, rules=rules)
+def alternative(offer: int, *rules: ContactRule) -> Alternative:
+    return Alternative(offer=offer, group=1, issue=1, channel=1, mandatory=False, rules=rules)
 
 
-def ask(*positions: tuple[Alternative, ...], now_ms: int = 1_000) -> ReservationRequest:
-    return ReservationRequest(now_ms=now_ms, lapses_ms=now_ms + 600_000, positions=positions)
+def ask(*positions: tuple[Alternative, ...], now_ms: int = 1_000, tracking: bytes = b"tracking") -> ReservationRequest:
+    return ReservationRequest(
+        now_ms=now_ms, lapses_ms=now_ms + 600_000, trackings=(tracking,) * len(positions), positions=positions
+    )
 
 
 def test_the_first_allowed_alternative_is_reserved_and_counts_for_the_next() -> None:
@@ -50,7 +52,7 @@ def test_a_rejection_suppresses_and_an_impression_alone_does_not() -> None:
     ledger.reserve(ask((alternative(1),)))
     ledger.respond(b"tracking", Outcome.IMPRESSION, 2_000)
 
-    assert ledger.reserve(ask((alternative(1, never_after_reject(1), tracking=b"second__"),))) == [0]
+    assert ledger.reserve(ask((alternative(1, never_after_reject(1)),), tracking=b"second__")) == [0]
     ledger.respond(b"tracking", Outcome.REJECT, 3_000)
     assert ledger.reserve(ask((alternative(1, never_after_reject(1)),))) == [None]
 

@@ -13,6 +13,7 @@ import pytest
 from decision_engine.propensity import Column, ColumnSource, FeatureSchema
 from event_schemas.codec import decode
 from services.ports import StoreSlow
+from services.use_cases import record_keeping
 from services.use_cases.decision_record import record_data
 from services.use_cases.decision_replay import replay_decision
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
@@ -244,7 +245,34 @@ async def test_a_full_way_to_the_bus_is_named_and_counted(bank: Any, ask: Any) -
     answer = await ask()
     assert (answer["degraded_causes"], offers(answer)) == (["publish_delayed"], ["gold_card"])
     assert answer["decision_id"] in bank.store.records
+    assert bank.metrics.seen["degraded_total", "publish_delayed"] == 1
+
+
+async def test_a_delayed_record_is_published_when_there_is_room_again(
+    bank: Any, ask: Any, make_decision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_keeping, "RETRY_SECONDS", 0.0)
+    bank.bus.gone = True
+    asked = [(await ask(request_id=name))["decision_id"] for name in (None, "r1", "r2")]
+    assert (bank.bus.events, make_decision.keeper.unpublished) == ([], 3)
+    bank.bus.gone = False
+    async with asyncio.timeout(5):
+        while make_decision.keeper.unpublished:
+            await asyncio.sleep(0)
+    assert [decode(event.value).data.decision_id for event in bank.bus.events] == asked
+    assert ("records_unkept_total", "bus") not in bank.metrics.seen
+
+
+async def test_what_waits_for_the_bus_is_bounded_and_counted_when_given_up(
+    bank: Any, ask: Any, make_decision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_keeping, "MAX_UNPUBLISHED", 2)
+    bank.bus.gone = True
+    for _ in range(3):
+        await ask()
     assert bank.metrics.seen["records_unkept_total", "bus"] == 1
+    await make_decision.keeper.drain(1.0)
+    assert (make_decision.keeper.unpublished, bank.metrics.seen["records_unkept_total", "bus"]) == (0, 3)
 
 
 async def test_what_neither_store_nor_bus_recorded_is_not_offered(bank: Any, ask: Any) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from decision_engine.outcomes import Outcome
 from event_schemas.codec import decode
-from services.ports import BusUnavailable, StoreUnavailable
+from services.ports import BusUnavailable, EarlierResponse, StoreUnavailable
 from services.use_cases.record_response import ResponseCommand
 
 MINUTE = 60_000
@@ -46,6 +46,59 @@ async def test_a_repeated_response_id_is_a_duplicate(bank: Any, record_response:
     again = await record_response([response(tracking_id)])
     assert (again.accepted, again.duplicates) == (0, 1)
     assert bank.metrics.seen["responses_total", "click"] == 1
+
+
+async def test_a_repeated_response_goes_onto_the_bus_once(bank: Any, record_response: Any, tracking_id: str) -> None:
+    for accepted in (1, 0, 0):
+        assert (await record_response([response(tracking_id, client="app")])).accepted == accepted
+    assert len(bank.bus.events) == 1
+
+
+async def test_a_response_id_given_for_something_else_is_refused_by_name(
+    bank: Any, record_response: Any, make_decision: Any, command: Any, tracking_id: str
+) -> None:
+    bank.store.states["retail:2"] = bank.store.states["retail:1"]
+    answer = orjson.loads(await make_decision(command(customer_id="retail:2")))
+    other = answer["placements"][0]["options"][0]["tracking_id"]
+    bank.bus.events.clear()
+    assert (await record_response([response(tracking_id)])).accepted == 1
+    said = f"response_id r1 was used before, for click of {tracking_id}"
+    for changed in (response(other), response(tracking_id, outcome=Outcome.ACCEPT)):
+        taken = await record_response([changed])
+        assert (taken.accepted, taken.duplicates, taken.rejected) == (0, 0, ((0, said),))
+    assert len(bank.bus.events) == 1
+
+
+async def test_of_one_batch_the_first_use_of_a_response_id_counts(record_response: Any, tracking_id: str) -> None:
+    clicked, accepted = response(tracking_id), response(tracking_id, outcome=Outcome.ACCEPT)
+    taken = await record_response([response("nobody.0"), clicked, accepted, clicked])
+    assert (taken.accepted, taken.duplicates) == (1, 1)
+    assert taken.rejected == (
+        (0, "unknown tracking_id nobody.0"),
+        (2, f"response_id r1 was used before, for click of {tracking_id}"),
+    )
+
+
+async def test_two_clients_may_give_the_same_response_id(bank: Any, record_response: Any, tracking_id: str) -> None:
+    for client in ("app", "branch/7"):
+        accepted = response(tracking_id, client=client, outcome=Outcome.ACCEPT)
+        assert (await record_response([accepted])).accepted == 1
+        assert (await record_response([accepted])).duplicates == 1
+    sources = [decode(event.value).source for event in bank.bus.events]
+    assert sources == ["kairos/app", "kairos/branch%2F7"]
+
+
+async def test_what_the_log_was_read_to_say_is_taken_but_not_said_again(
+    bank: Any, record_response: Any, tracking_id: str
+) -> None:
+    """The API stopped between the bus and the ledger; the state builder was quicker than the client's repeat."""
+
+    async def in_log(claims: Any) -> list[EarlierResponse]:
+        return [EarlierResponse(said=claim.says, published=True) for claim in claims]
+
+    bank.store.claim_responses = in_log
+    assert (await record_response([response(tracking_id)])).accepted == 1
+    assert bank.bus.events == []
 
 
 async def test_an_unknown_tracking_id_is_refused_by_name_and_the_others_are_taken(

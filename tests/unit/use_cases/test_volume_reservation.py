@@ -96,13 +96,12 @@ def draft(*positions: str, allow_duplicates: bool = False) -> Any:
     """Positions as words: `gold silver` is gold with the spare silver."""
 
     def alternative(name: str) -> Alternative:
-        return Alternative(
-            tracking=b"12345678", offer=key32(name), group=1, issue=1, channel=1, mandatory=False, rules=()
-        )
+        return Alternative(offer=key32(name), group=1, issue=1, channel=1, mandatory=False, rules=())
 
     request = ReservationRequest(
         now_ms=0,
         lapses_ms=1,
+        trackings=(b"12345678",) * len(positions),
         positions=tuple(tuple(alternative(name) for name in words.split()) for words in positions),
         allow_duplicates=allow_duplicates,
     )
