@@ -17,6 +17,9 @@ Partition = tuple[str, int]
 RevokedCallback = Callable[[set[Partition]], Awaitable[None]]
 
 _STOP_SECONDS = 5.0
+_TOPIC_SECONDS = 10.0
+"""How long a topic may be unknown to the broker that was created a moment ago."""
+_TOPIC_POLL_SECONDS = 0.05
 
 
 class KafkaEventStream:
@@ -58,13 +61,16 @@ class KafkaEventStream:
         try:
             await self._consumer.start()
             if self._group_id is None:
-                self._consumer.assign(await self._all_partitions())
+                self._consumer.assign(await self._partitions_there())
                 await self._consumer.seek_to_beginning()
             else:
                 self._consumer.subscribe(self._topics, listener=_Listener(self._on_revoked))
         except KafkaError as error:
             await self._close()
             raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}: {error!r}") from error
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
@@ -132,6 +138,19 @@ class KafkaEventStream:
         except KafkaError as error:
             raise BusUnavailable(f"offsets could not be read: {error!r}") from error
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def _partitions_there(self) -> list[TopicPartition]:
+        """All partitions, once the broker knows them: of topics just made it may not for a moment. Raises
+        BusUnavailable naming those it does not come to know."""
+        deadline = asyncio.get_running_loop().time() + _TOPIC_SECONDS
+        while True:
+            partitions = await self._all_partitions()
+            missing = set(self._topics) - {partition.topic for partition in partitions}
+            if not missing:
+                return partitions
+            if asyncio.get_running_loop().time() > deadline:
+                raise BusUnavailable(f"the broker has no topic {', '.join(sorted(missing))}; kairos topics creates them")
+            await asyncio.sleep(_TOPIC_POLL_SECONDS)
 
     async def _all_partitions(self) -> list[TopicPartition]:
         consumer = self._started()
