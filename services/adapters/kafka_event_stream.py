@@ -151,6 +151,7 @@ class KafkaEventStream:
             if asyncio.get_running_loop().time() > deadline:
                 raise BusUnavailable(f"the broker has no topic {', '.join(sorted(missing))}; kairos topics creates them")
             await asyncio.sleep(_TOPIC_POLL_SECONDS)
+            await self._started()._client.force_metadata_update()  # noqa: SLF001 - asked once, it keeps to what it heard
 
     async def _all_partitions(self) -> list[TopicPartition]:
         consumer = self._started()
