@@ -3,15 +3,19 @@
 from datetime import date
 from typing import Literal
 
+from pydantic import model_validator
+
+from event_schemas.business_signals import SIGNAL_KINDS, Direction, Grade, SignalType
 from event_schemas.envelope import Amount, BankData, Currency, CustomerEnvelope, Identifier, LongText, ShortText, Slug
 
 
 class Signal(BankData):
-    """Something happened at a company: a bid won, capital raised, a lawsuit. `grade` A is worth most."""
+    """Something happened at a company: a bid won, capital raised, a lawsuit. `SIGNAL_KINDS` says what grade a type
+    usually has; a direction that contradicts the type is refused."""
 
-    signal: Slug
-    grade: Literal["A", "B", "C", "D"]
-    direction: Literal["positive", "negative"]
+    signal: SignalType
+    grade: Grade
+    direction: Direction
     amount: Amount | None = None
     currency: Currency | None = None
     counterparty: ShortText | None = None
@@ -21,6 +25,13 @@ class Signal(BankData):
     expires_on: date | None = None
     reference: Identifier | None = None
     summary: LongText | None = None
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Signal":
+        usual = SIGNAL_KINDS[self.signal].direction
+        if self.direction != usual:
+            raise ValueError(f"direction: this type of signal is {usual}")
+        return self
 
 
 class SignalRaised(CustomerEnvelope):

@@ -26,8 +26,10 @@ from event_schemas.channel import (
 )
 from event_schemas.control import (
     KillSwitchSet,
+    ModelChallenged,
     ModelPromoted,
     ModelRetired,
+    ModelShadowed,
     NodeStarted,
     PricesSet,
     StrategyActivated,
@@ -35,10 +37,12 @@ from event_schemas.control import (
     StrategyRolledBack,
     StrategySubmitted,
 )
+from event_schemas.conversions import ConversionAttributed
 from event_schemas.decisions import DecisionMade
-from event_schemas.outbound import OutboundOffered
+from event_schemas.outbound import OutboundCancelled, OutboundOffered
 from event_schemas.profile import ConsentChanged, CustomerErased, ProductClosed, ProductOpened, ProfileUpdated
 from event_schemas.responses import ResponseRecorded
+from event_schemas.shadow_scores import ModelShadowScored
 from event_schemas.transactions import TransactionPosted
 
 Event = (
@@ -67,9 +71,14 @@ Event = (
     | ResponseRecorded
     | DecisionMade
     | OutboundOffered
+    | ConversionAttributed
+    | OutboundCancelled
     | NodeStarted
     | ModelPromoted
     | ModelRetired
+    | ModelChallenged
+    | ModelShadowed
+    | ModelShadowScored
     | StrategySubmitted
     | StrategyApproved
     | StrategyActivated
@@ -85,7 +94,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = MappingProxyType(
 )
 """Type name to event class."""
 
-VERSIONS: Mapping[str, int] = MappingProxyType(dict.fromkeys(EVENT_TYPES, 1))
+VERSIONS: Mapping[str, int] = MappingProxyType({**dict.fromkeys(EVENT_TYPES, 1), "bank.business.signal": 2})
 """Type name to the newest version of its data, the one decoding always yields."""
 
 

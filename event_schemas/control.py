@@ -28,6 +28,37 @@ class Promotion(OwnData):
     schema_hash: Identifier
     metrics: dict[Identifier, Finite] = Field(default_factory=dict)
     actor: Actor | None = None
+    approved_by: Actor | None = None
+    """The second person; None where nobody was asked."""
+
+
+class Challenge(OwnData):
+    """A model version that serves a share of the customers in place of the one in service; who belongs to the share
+    depends on the customer alone, for as long as the version challenges."""
+
+    name: DottedName
+    version: Identifier
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
+    checksum: Identifier
+    schema_hash: Identifier
+    share: Annotated[float, Field(gt=0, lt=1)]
+    actor: Actor
+    approved_by: Actor | None = None
+    comment: LongText | None = None
+
+
+class Shadowing(OwnData):
+    """A model version that scores beside the one in service without deciding anything."""
+
+    name: DottedName
+    version: Identifier
+    path: Annotated[str, Field(min_length=1, max_length=1024)]
+    checksum: Identifier
+    schema_hash: Identifier
+    sample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of decisions it scores at most."""
+    actor: Actor
+    comment: LongText | None = None
 
 
 class Retirement(OwnData):
@@ -35,6 +66,8 @@ class Retirement(OwnData):
 
     name: DottedName
     version: Identifier | None = None
+    role: Literal["champion", "challenger", "shadow"] = "champion"
+    """What it is to be no longer."""
     actor: Actor | None = None
     comment: LongText | None = None
 
@@ -90,6 +123,20 @@ class ModelPromoted(Envelope):
 
     type: Literal["nbo.control.model.promoted"] = "nbo.control.model.promoted"
     data: Promotion
+
+
+class ModelChallenged(Envelope):
+    """A model version serves a share of the customers."""
+
+    type: Literal["nbo.control.model.challenged"] = "nbo.control.model.challenged"
+    data: Challenge
+
+
+class ModelShadowed(Envelope):
+    """A model version scores in the shadow of the one in service."""
+
+    type: Literal["nbo.control.model.shadowed"] = "nbo.control.model.shadowed"
+    data: Shadowing
 
 
 class ModelRetired(Envelope):

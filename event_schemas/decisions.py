@@ -178,6 +178,8 @@ class DecisionRecord(OwnData):
     """The volumes that could make a difference, as the decision saw them."""
     quiet_until_ms: int | None = None
     """When the channel's quiet hours or holidays end that held back some offers."""
+    held_until: Moment | None = None
+    """Until when what was offered stays reserved, where that is longer than the strategy says."""
     models_failed: tuple[Identifier, ...] = ()
     """Models that base rates stood in for because they failed; a replay lets them fail again."""
     placements: tuple[AnsweredPlacement, ...] = ()

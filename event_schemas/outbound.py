@@ -1,4 +1,4 @@
-"""Triggered decisions for the channels to deliver: `nbo.outbound.offered`."""
+"""Triggered decisions for the channels to deliver, and their withdrawal: `nbo.outbound.*`."""
 
 from typing import Literal
 
@@ -45,14 +45,39 @@ class Outbound(OwnData):
     decision_id: Identifier
     customer_id: CustomerKey
     trigger: Slug
+    title: ShortText | None = None
+    """What the trigger is called, in the message's locale."""
     caused_by: Identifier | None = None
-    """Id of the event that set it off."""
+    """What set it off: the key of an event, or `timer:` and the key of the event that armed it."""
     channel: Slug
     placement: Slug
     locale: ShortText
+    recipient: ShortText | None = None
+    """Who of the bank is to get it, such as the owner manager; absent: whoever serves the channel."""
+    urgent: bool = False
+    """To be delivered before everything else."""
+    wave: Whole = 0
+    """0 for the first contact, then the number of the further try."""
     not_before: Moment | None = None
     expires_at: Moment | None = None
     options: tuple[OutboundOption, ...]
+
+
+class OutboundCancellation(OwnData):
+    """A contact that was published and is overtaken: a channel that has not delivered it leaves it."""
+
+    outbound_id: Identifier
+    """The event id of the `nbo.outbound.offered` concerned."""
+    decision_id: Identifier | None = None
+    customer_id: CustomerKey
+    trigger: Slug
+    channel: Slug | None = None
+    reason: Literal["event", "response"]
+    """Whether an event of the trigger's `cancelled_by`, or the customer's own response, overtook it."""
+    caused_by: Identifier | None = None
+    """The type of that event."""
+    time: Moment
+    """When it was overtaken."""
 
 
 class OutboundOffered(CustomerEnvelope):
@@ -60,3 +85,10 @@ class OutboundOffered(CustomerEnvelope):
 
     type: Literal["nbo.outbound.offered"] = "nbo.outbound.offered"
     data: Outbound
+
+
+class OutboundCancelled(CustomerEnvelope):
+    """A triggered decision is overtaken and not to be delivered any more."""
+
+    type: Literal["nbo.outbound.cancelled"] = "nbo.outbound.cancelled"
+    data: OutboundCancellation

@@ -11,6 +11,8 @@ BUSINESS_SIGNALS = "bank.business-signals.v1"
 DECISIONS = "nbo.decisions.v1"
 RESPONSES = "nbo.responses.v1"
 OUTBOUND = "nbo.outbound.v1"
+CONVERSIONS = "nbo.conversions.v1"
+SHADOW_SCORES = "nbo.shadow-scores.v1"
 CONTROL = "nbo.control.v1"
 DEAD_LETTERS = "nbo.dead-letters.v1"
 
@@ -37,6 +39,8 @@ ALL_TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(name=DECISIONS, carries="every decision, whole", retention_ms=90 * _DAY_MS),
     TopicSpec(name=RESPONSES, carries="every response", retention_ms=550 * _DAY_MS),
     TopicSpec(name=OUTBOUND, carries="triggered decisions to deliver", retention_ms=7 * _DAY_MS),
+    TopicSpec(name=CONVERSIONS, carries="conversions and who gets the credit", retention_ms=550 * _DAY_MS),
+    TopicSpec(name=SHADOW_SCORES, carries="what models in the shadow would have said", retention_ms=30 * _DAY_MS),
     TopicSpec(name=CONTROL, carries="life cycle of nodes, models, strategies; kill switches", compacted=True),
     TopicSpec(name=DEAD_LETTERS, carries="what could not be read, and why", retention_ms=30 * _DAY_MS),
 )
@@ -56,6 +60,9 @@ _EXACT: Mapping[str, str] = MappingProxyType(
         "nbo.decision.made": DECISIONS,
         "nbo.response.recorded": RESPONSES,
         "nbo.outbound.offered": OUTBOUND,
+        "nbo.conversion.attributed": CONVERSIONS,
+        "nbo.outbound.cancelled": OUTBOUND,
+        "nbo.model.shadow_scored": SHADOW_SCORES,
     }
 )
 _PREFIXES: tuple[tuple[str, str], ...] = (("bank.channel.", CHANNEL_EVENTS), ("nbo.control.", CONTROL))

@@ -4,10 +4,14 @@ import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from event_schemas.business_signals import SIGNAL_KINDS, SignalType
+
 Data = Mapping[str, object]
 Upcaster = Callable[[Data], dict[str, object]]
 
 _DIRECTIONS = {"C": "credit", "D": "debit"}
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_SIGNALS = frozenset(SignalType)
 _DECIMAL = re.compile(r"([+-]?)([0-9]{1,16})(?:\.([0-9]{1,2}))?")
 
 
@@ -43,5 +47,22 @@ def _minor_units(name: str, text: object) -> int:
     return int(f"{sign}{major}{minor:0<2}")
 
 
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = MappingProxyType({("bank.transaction.posted", 0): _transaction_0_to_1})
+def _signal_1_to_2(data: Data) -> dict[str, object]:
+    """Version 1 took any word for a signal, with any direction. A word outside the vocabulary stays as its direction,
+    and where word and direction disagree the word counts."""
+    newer = dict(data)
+    signal, direction = newer.get("signal"), newer.get("direction")
+    if not isinstance(signal, str) or _WORD.fullmatch(signal) is None:
+        raise UpcastFailed("data.signal: must be a word of lower case letters, digits and underscores")
+    if direction not in ("positive", "negative"):
+        raise UpcastFailed("data.direction: must be positive or negative")
+    if signal not in _SIGNALS:
+        newer["signal"] = f"other_{direction}"
+    newer["direction"] = SIGNAL_KINDS[SignalType(str(newer["signal"]))].direction
+    return newer
+
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = MappingProxyType(
+    {("bank.transaction.posted", 0): _transaction_0_to_1, ("bank.business.signal", 1): _signal_1_to_2}
+)
 """(event type, old version) to the step that makes the next version of it."""
