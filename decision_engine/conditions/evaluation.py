@@ -46,7 +46,7 @@ from decision_engine.conditions.typing_rules import (
 )
 from decision_engine.features.definitions import Value
 
-__all__ = ["LARGEST_DOUBLE", "MISSING", "Facts", "Missing", "compile_expression", "well_typed"]
+__all__ = ["LARGEST_DOUBLE", "MISSING", "RANGES", "Facts", "Missing", "compile_expression", "well_typed"]
 
 _NO_FACTS = Facts({}, frozenset(), 0)
 _Run = Callable[[Facts], Any]
@@ -258,19 +258,20 @@ def _quotient(dividend: float, divisor: float) -> float | Missing:
     return MISSING if divisor == 0 else dividend / divisor
 
 
-_RANGES: dict[ValueType, tuple[float, float]] = {
+RANGES: dict[ValueType, tuple[float, float]] = {
     Kind.INT: (-LARGEST_INT - 1, LARGEST_INT),
     Kind.DOUBLE: (-LARGEST_DOUBLE, LARGEST_DOUBLE),
     Kind.TIMESTAMP: (FIRST_MOMENT_MS, LAST_MOMENT_MS),
     Kind.DURATION: (-LARGEST_DURATION_MS, LARGEST_DURATION_MS),
 }
+"""Beyond these a number is missing."""
 
 
 def _bounded(run: _Run, kind: ValueType) -> _Run:
     """Numbers that have left their range are missing: never a rule that holds by overflow."""
-    if kind not in _RANGES:
+    if kind not in RANGES:
         return run
-    lowest, highest = _RANGES[kind]
+    lowest, highest = RANGES[kind]
 
     def bounded(facts: Facts) -> Any:
         value = run(facts)

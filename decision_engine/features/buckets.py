@@ -1,47 +1,56 @@
 """Adds events to the bucket tables of a state, and sweeps what no window reaches any more."""
 
 from array import array
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
 
-from decision_engine.features.definitions import Value
 from decision_engine.features.effects import Numbered, Row
 from decision_engine.features.layout import MAX_STREAMS, Layout
 from decision_engine.features.remembered import Remembered
-from decision_engine.features.state import BUCKET_BITS, BUCKET_MASK, STREAM_SHIFT, State
+from decision_engine.features.state import BUCKET_BITS, State
 from decision_engine.features.update import Update
-from decision_engine.identifiers import key32
 
-MAX_DISTINCT = 256
-"""Different values remembered per distinct feature. Up to so many in the longest window counts are exact; beyond, the
-value not seen for the longest time is forgotten, so that the count stays there."""
 MAX_SIGNATURES = 2 * MAX_STREAMS
 _MOST_COMBINED = MAX_SIGNATURES - MAX_STREAMS
 """Beyond so many combinations an event is spread over one row a stream, for which room is kept."""
 _MOST_SPANS = 65_536
+_FEW_ROWS = 16
+"""About 150 bytes."""
+_NARROW = -(1 << 31) + 1
+"""The smallest value of 32 bits whose opposite has 32 bits too."""
 _LARGEST, _SMALLEST = (1 << 63) - 1, -(1 << 63)
 
 
 def add_totals(state: State, row: Row, bucket: int, update: Update) -> None:
     """Counts an event, adds its value to the sum and, where they are asked for, widens the extremes."""
-    value = update.fields[row.field] if row.field else 0
+    value = int(update.fields[row.field]) if row.field else 0
+    keys, counts = state.keys, state.counts
     for signature in _signatures(state, row):
         key = signature << BUCKET_BITS | bucket
-        at = bisect_left(state.keys, key)
-        if at == len(state.keys) or state.keys[at] != key:
-            state.keys.insert(at, key)
-            state.counts.insert(at, 0)
+        at = bisect_left(keys, key)
+        if at == len(keys) or keys[at] != key:
+            keys.insert(at, key)
+            counts.insert(at, 1)
             state.sums.insert(at, 0)
-        elif row.extremes:
-            _widen_extremes(state, key, int(state.sums[at]), int(value))
-        _count_one(state, at)
+        else:
+            if row.extremes:
+                _widen_extremes(state, key, state.sums[at], value)
+            try:
+                counts[at] += 1
+            except OverflowError:
+                counts = _wider_counts(state)
+                counts[at] += 1
         if value:
-            _add_to_sum(state, at, int(value))
+            try:
+                state.sums[at] += value
+            except OverflowError:
+                _add_to_wide_sum(state, at, value)
 
 
 def _widen_extremes(state: State, key: int, only: int, value: int) -> None:
     """While a row stands for one event its sum is its smallest and largest value; from the second on they are kept."""
     keys = state.x_keys
+    if not _NARROW <= value <= -_NARROW:
+        _widen_sums(state)
     at = bisect_left(keys, key)
     if at == len(keys) or keys[at] != key:
         keys.insert(at, key)
@@ -53,26 +62,6 @@ def _widen_extremes(state: State, key: int, only: int, value: int) -> None:
         state.x_highest[at] = value
 
 
-def add_distinct(state: State, entry: Numbered, bucket: int, oldest: int, value: Value) -> None:
-    """Remembers the newest bucket a value was seen in, unless no window reaches it any more."""
-    if bucket < oldest:
-        return
-    distinct, stream = state.distinct, entry.number << STREAM_SHIFT
-    prefix = stream | key32(str(value)) << BUCKET_BITS
-    at = bisect_left(distinct, prefix)
-    if at < len(distinct) and distinct[at] >> BUCKET_BITS == prefix >> BUCKET_BITS:
-        distinct[at] = max(distinct[at], prefix | bucket)
-        return
-    distinct.insert(at, prefix | bucket)
-    start = bisect_left(distinct, stream)
-    kept = distinct[start : bisect_left(distinct, stream + (1 << STREAM_SHIFT), start)]
-    end = start + len(kept)
-    kept = array("Q", [seen for seen in kept if seen & BUCKET_MASK >= oldest])
-    if len(kept) > MAX_DISTINCT:
-        kept.remove(min(kept, key=lambda seen: (seen & BUCKET_MASK, seen)))
-    distinct[start:end] = kept
-
-
 def add_edges(remembered: Remembered, entry: Numbered, bucket: int, oldest: int, update: Update) -> None:
     """Notes the event as a first or last one of its bucket."""
     if bucket >= oldest:
@@ -81,18 +70,28 @@ def add_edges(remembered: Remembered, entry: Numbered, bucket: int, oldest: int,
 
 
 def prune(state: State, layout: Layout, day: int, hour: int) -> None:
-    """Drops rows older than the longest window of any stream they count for, then signatures without rows."""
+    """Drops rows older than the longest window of any stream they count for, then signatures without rows. A few rows
+    are not worth the work."""
+    signatures, keys = state.signatures, state.keys
+    if len(keys) <= _FEW_ROWS:
+        return
     width = max(1, (len(layout.streams) + 7) // 8)
-    total = len(state.signatures) // width
+    total = len(signatures) // width
     used: list[int] = []
+    stale: list[tuple[int, int]] = []
+    start = 0
     for number in range(total):
-        hourly, keep = _span(state.signatures[number * width : (number + 1) * width], layout)
-        oldest = (hour if hourly else day) - keep + 1
-        left = _drop(state.keys, (state.counts, state.sums), number, oldest)
-        if state.x_keys:
-            _drop(state.x_keys, (state.x_lowest, state.x_highest), number, oldest)
-        if left:
+        hourly, keep = _span(signatures[number * width : (number + 1) * width], layout)
+        first, oldest = number << BUCKET_BITS, (hour if hourly else day) - keep + 1
+        kept, end = start, bisect_left(keys, first + (1 << BUCKET_BITS), start)
+        if start < end and keys[start] < first + oldest:
+            kept = bisect_left(keys, first + oldest, start, end)
+            stale.append((start, kept))
+        if kept < end:
             used.append(number)
+        start = end
+    if stale:
+        _drop(state, stale)
     if len(used) < total:
         _renumber(state, used, width)
 
@@ -110,28 +109,33 @@ def _span(signature: bytes, layout: Layout) -> tuple[bool, int]:
     return known
 
 
-def _drop(keys: "array[int]", columns: Sequence["array[int]"], signature: int, oldest: int) -> int:
-    """Deletes the signature's rows before the oldest bucket; how many are left."""
-    start = bisect_left(keys, signature << BUCKET_BITS)
-    stop = bisect_left(keys, signature << BUCKET_BITS | max(oldest, 0), start)
-    if stop > start:
-        for column in (keys, *columns):
+def _drop(state: State, stale: list[tuple[int, int]]) -> None:
+    """Deletes these stretches of rows, with the extremes that belong to them."""
+    keys, x_keys = state.keys, state.x_keys
+    for start, stop in reversed(stale):
+        if x_keys:
+            x_start = bisect_left(x_keys, keys[start])
+            x_stop = bisect_right(x_keys, keys[stop - 1], x_start)
+            for column in (x_keys, state.x_lowest, state.x_highest):
+                del column[x_start:x_stop]
+        for column in (keys, state.counts, state.sums):
             del column[start:stop]
-    return bisect_left(keys, (signature + 1) << BUCKET_BITS, start) - start
 
 
 def _renumber(state: State, used: list[int], width: int) -> None:
     """Closes the gaps; the order stays, so keys stay sorted."""
     shifts = {number: (number - position) << BUCKET_BITS for position, number in enumerate(used)}
-    for keys in (state.keys, state.x_keys):
-        for at, key in enumerate(keys):
-            keys[at] = key - shifts[key >> BUCKET_BITS]
+    state.keys = array("I", [key - shifts[key >> BUCKET_BITS] for key in state.keys])
+    state.x_keys = array("I", [key - shifts[key >> BUCKET_BITS] for key in state.x_keys])
     state.signatures = b"".join(state.signatures[number * width : (number + 1) * width] for number in used)
 
 
 def _signatures(state: State, row: Row) -> tuple[int, ...]:
     """The numbers of the signatures the event's rows are kept under: one, but for absurdly many combinations."""
     width = len(row.signature)
+    at = state.signatures.find(row.signature)
+    if at >= 0 and not at % width:
+        return (at // width,)
     known = _find(state.signatures, row.signature)
     if known is not None:
         return (known,)
@@ -156,19 +160,20 @@ def _find(table: bytes, signature: bytes) -> int | None:
     return at // width if at >= 0 else None
 
 
-def _count_one(state: State, at: int) -> None:
-    try:
-        state.counts[at] += 1
-    except OverflowError:
-        state.counts = array("H" if state.counts.typecode == "B" else "I", state.counts)
-        state.counts[at] += 1
+def _wider_counts(state: State) -> "array[int]":
+    state.counts = array("H" if state.counts.typecode == "B" else "I", state.counts)
+    return state.counts
 
 
-def _add_to_sum(state: State, at: int, value: int) -> None:
-    total = state.sums[at] + value
-    try:
-        state.sums[at] = total
-    except OverflowError:
-        state.sums = array("q", state.sums)
-        # A sum that leaves 64 bits stays at the end of them: wrong by then, but never a crash or a change of sign.
-        state.sums[at] = max(_SMALLEST, min(_LARGEST, total))
+def _widen_sums(state: State) -> None:
+    """Sums and extremes have one width, which the stored form notes once."""
+    if state.sums.typecode == "i":
+        state.sums, state.x_lowest, state.x_highest = (
+            array("q", column) for column in (state.sums, state.x_lowest, state.x_highest)
+        )
+
+
+def _add_to_wide_sum(state: State, at: int, value: int) -> None:
+    """A sum that leaves 64 bits stays at the end of them: wrong by then, but never a crash or a change of sign."""
+    _widen_sums(state)
+    state.sums[at] = max(_SMALLEST, min(_LARGEST, state.sums[at] + value))

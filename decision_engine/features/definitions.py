@@ -37,13 +37,55 @@ class Aggregate(StrEnum):
     """Mean per day over the first window divided by mean per day over the second (windows are pairs)."""
     TREND = "trend"
     """(window − the equally long window before it) / the window before it."""
+    DECAYED = "decayed"
+    """Events or amounts, each weighing half as much for every half-life that has passed."""
+    SHARE = "share"
+    """Which part of the events or amounts meets a further condition."""
+    TOP = "top"
+    """The most frequent value of a field, or the one with the largest amount."""
+    TOP_SHARE = "top_share"
+    """Which part of all the most frequent value makes up."""
+    USUAL_HOUR = "usual_hour"
+    """The hour of the day with most events, 0 to 23."""
+    USUAL_WEEKDAY = "usual_weekday"
+    """The day of the week with most events, 0 being Sunday as in `getDayOfWeek`."""
+    ACTIVE = "active"
+    """In how many units of the window something happened."""
+    STREAK = "streak"
+    """How many units in a row something happened, up to now; the current one may still be empty."""
+    LONGEST_STREAK = "longest_streak"
+    """The most units in a row within the window."""
+    LAST_AT = "last_at"
+    """The moment of the last event."""
+    FIRST_AT = "first_at"
+    SEQUENCE = "sequence"
+    """How many events of a second kind followed one of the first within a time."""
+    UNFOLLOWED = "unfollowed"
+    """How many events of the first kind waited that long in vain for the second."""
+    HELD = "held"
+    """How many of the products are held; with windows, how many were held so long ago."""
+    HELD_CHANGE = "held_change"
+    """How many more are held than so long ago."""
+    HELD_DAYS = "held_days"
+    """For how many days the longest held of the products has been held."""
+
+
+class RollUp(StrEnum):
+    """How the values of a customer's accounts become one."""
+
+    MAX = "max"
+    MIN = "min"
+    SUM = "sum"
+    MEAN = "mean"
+    COUNT = "count"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
     """So many whole units up to and including the current one: `7d` is today and the six days before.
 
-    Units are `h` (hours since the epoch) and `d` (calendar days in the strategy's time zone).
+    Units are `m` and `h` (minutes and hours since the epoch), `d` (calendar days in the strategy's time zone), `w`
+    (calendar weeks from Monday) and `mo` (calendar months).
     """
 
     unit: str
@@ -67,6 +109,29 @@ class ProfileAttribute:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """The aggregate is taken for each value of a field (an account, a card) and rolled up to the customer.
+
+    With `at_least` only those count whose own value is that large.
+    """
+
+    field: str
+    over: RollUp
+    at_least: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequel:
+    """What has to follow an event of the feature, later than it and at the most `within_ms` after it; where `same`
+    names a field, with the same value of that field."""
+
+    source: str
+    within_ms: int
+    where: str | None = None
+    same: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureDefinition:
     """A feature over events of one type. With windows it yields `<name>_<window>` attributes
     (`<name>_<short>_<long>` for ratios); without, one attribute `<name>` over the whole life."""
@@ -81,6 +146,21 @@ class FeatureDefinition:
     windows: tuple[Window, ...] = ()
     window_pairs: tuple[tuple[Window, Window], ...] = ()
     default: Value | None = None
+    half_life: Window | None = None
+    """Of `decayed`, in hours or days."""
+    part: str | None = None
+    """Of `share`: the further condition."""
+    values: tuple[str, ...] = ()
+    """Of `top` and `top_share`: the only values looked at; without them any value is."""
+    weigh: str | None = None
+    """Of `top` and `top_share`: the amount that decides, in place of the number of events."""
+    apart: bool = False
+    """Of `ratio`: the long window is taken without the short one."""
+    per: Grouping | None = None
+    then: Sequel | None = None
+    """Of `sequence` and `unfollowed`."""
+    products: tuple[str, ...] = ()
+    """Of `held` and its kin: the products looked at, all when empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,31 +1,22 @@
 """Derived attributes: expressions over the other attributes, computed in the order of their dependencies."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from decision_engine.conditions.check import CheckedExpression, checked_expression
 from decision_engine.conditions.errors import ConditionError
-from decision_engine.conditions.evaluation import Facts, Missing, compile_expression
 from decision_engine.conditions.parser import parse
+from decision_engine.conditions.straight_line import Assignment, Compute, compile_assignments
 from decision_engine.conditions.typing_rules import Kind, kind_of
 from decision_engine.errors import DecisionEngineError
-from decision_engine.features.definitions import AttributeType, DerivedFeature, FeatureDeclarations, Value
+from decision_engine.features.definitions import AttributeType, DerivedFeature, FeatureDeclarations
 from decision_engine.features.types_by_use import types_by_use
-
-
-@dataclass(frozen=True, slots=True)
-class DerivedAttribute:
-    """An attribute and the function from facts to its value."""
-
-    name: str
-    evaluate: Callable[[Facts], Value | Missing]
 
 
 def compile_derived(
     declarations: FeatureDeclarations, types: Mapping[str, AttributeType], untold: frozenset[str] = frozenset()
-) -> tuple[DerivedAttribute, ...]:
-    """The derived attributes, each after those it reads. `types` names every attribute of the dictionary; those in
+) -> Compute:
+    """Sets the derived attributes, each after those it reads. `types` names every attribute of the dictionary; those in
     `untold` may be of any type, and are taken to be of the one their use asks for.
 
     Raises DecisionEngineError for an expression that cannot be read, is of another type than declared, or depends
@@ -40,7 +31,9 @@ def compile_derived(
     except CycleError as cause:
         raise DecisionEngineError(f"derived features depend on each other: {' -> '.join(cause.args[1])}") from cause
     wanted = {feature.name: feature.type for feature in declarations.derived}
-    return tuple(DerivedAttribute(name, _evaluator(checked[name], wanted[name])) for name in order)
+    return compile_assignments(
+        [Assignment(name, checked[name], as_double=wanted[name] is AttributeType.DOUBLE) for name in order]
+    )
 
 
 def _checked(feature: DerivedFeature, types: Mapping[str, AttributeType], untold: frozenset[str]) -> CheckedExpression:
@@ -57,15 +50,3 @@ def _checked(feature: DerivedFeature, types: Mapping[str, AttributeType], untold
             f"derived feature {feature.name}: declared as {feature.type}, but the expression gives a {checked.type}"
         )
     return checked
-
-
-def _evaluator(checked: CheckedExpression, wanted: AttributeType) -> Callable[[Facts], Value | Missing]:
-    evaluate = compile_expression(checked)
-    if wanted is not AttributeType.DOUBLE or checked.type is Kind.DOUBLE:
-        return evaluate
-
-    def as_double(facts: Facts) -> Value | Missing:
-        value = evaluate(facts)
-        return value if isinstance(value, Missing) else float(value)
-
-    return as_double

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 
+from decision_engine.features.definition_words import definition_words
 from decision_engine.features.definitions import (
     Aggregate,
     AttributeInfo,
     AttributeType,
     FeatureDeclarations,
     FeatureDefinition,
+    RollUp,
     Window,
 )
 
@@ -37,7 +39,23 @@ _FIXED_TYPES: Mapping[Aggregate, AttributeType] = {
     Aggregate.MEAN: AttributeType.DOUBLE,
     Aggregate.RATIO: AttributeType.DOUBLE,
     Aggregate.TREND: AttributeType.DOUBLE,
+    Aggregate.DECAYED: AttributeType.DOUBLE,
+    Aggregate.SHARE: AttributeType.DOUBLE,
+    Aggregate.TOP_SHARE: AttributeType.DOUBLE,
+    Aggregate.USUAL_HOUR: AttributeType.INT,
+    Aggregate.USUAL_WEEKDAY: AttributeType.INT,
+    Aggregate.ACTIVE: AttributeType.INT,
+    Aggregate.STREAK: AttributeType.INT,
+    Aggregate.LONGEST_STREAK: AttributeType.INT,
+    Aggregate.LAST_AT: AttributeType.TIMESTAMP,
+    Aggregate.FIRST_AT: AttributeType.TIMESTAMP,
+    Aggregate.SEQUENCE: AttributeType.INT,
+    Aggregate.UNFOLLOWED: AttributeType.INT,
+    Aggregate.HELD: AttributeType.INT,
+    Aggregate.HELD_CHANGE: AttributeType.INT,
+    Aggregate.HELD_DAYS: AttributeType.INT,
 }
+"""What is not here has the type of its field."""
 
 
 def attribute_infos(
@@ -71,7 +89,8 @@ def attribute_names(feature: FeatureDefinition) -> Iterator[tuple[str, str]]:
     """The names of a feature's attributes, each with its window in words (empty for the whole life)."""
     if feature.aggregate is Aggregate.RATIO:
         for short, long in feature.window_pairs:
-            yield f"{feature.name}_{short}_{long}", f"{short} per day over {long} per day"
+            before = " before that" if feature.apart else ""
+            yield f"{feature.name}_{short}_{long}", f"{short} per day over {long} per day{before}"
     elif feature.windows:
         for window in feature.windows:
             yield f"{feature.name}_{window}", _window_words(window)
@@ -79,9 +98,23 @@ def attribute_names(feature: FeatureDefinition) -> Iterator[tuple[str, str]]:
         yield feature.name, ""
 
 
+def type_of_feature(
+    feature: FeatureDefinition, event_fields: Mapping[str, Mapping[str, AttributeType]]
+) -> AttributeType | None:
+    """The type of a feature's attributes; None where the field that tells is not known."""
+    if feature.per is not None and feature.per.over in (RollUp.COUNT, RollUp.MEAN):
+        return AttributeType.INT if feature.per.over is RollUp.COUNT else AttributeType.DOUBLE
+    fixed = _FIXED_TYPES.get(feature.aggregate)
+    return fixed or event_fields.get(feature.source, {}).get(feature.field or "")
+
+
 def _window_words(window: Window) -> str:
-    unit = "calendar days" if window.unit == "d" else "hours"
-    return f"within {window.length} {unit}"
+    return f"within {window.length} {_UNIT_WORDS[window.unit]}"
+
+
+_UNIT_WORDS = {
+    "m": "minutes", "h": "hours", "d": "calendar days", "w": "calendar weeks", "mo": "calendar months",
+}  # fmt: skip
 
 
 def _profile_infos(declarations: FeatureDeclarations) -> Iterator[AttributeInfo]:
@@ -104,16 +137,12 @@ def _feature_info(
     window: str,
     event_fields: Mapping[str, Mapping[str, AttributeType]],
 ) -> AttributeInfo:
-    of = f" of {feature.field}" if feature.field else ""
-    where = f" where {feature.where}" if feature.where else ""
-    over = f", {window}" if window else ""
-    kind = _FIXED_TYPES.get(feature.aggregate)
     return AttributeInfo(
         name=name,
-        type=kind or event_fields.get(feature.source, {}).get(feature.field or "", AttributeType.STRING),
+        type=type_of_feature(feature, event_fields) or AttributeType.STRING,
         theme=feature.theme,
         description=feature.description,
         source=feature.source,
         default=feature.default,
-        definition=f"{feature.aggregate}{of}{where}{over}",
+        definition=definition_words(feature, window),
     )

@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 
 from decision_engine.features.definitions import AttributeType, Value
 from decision_engine.features.filters import EventFilters, compile_filters
-from decision_engine.features.layout import LIFE, Layout, Slot, SlotKind, Stream, StreamKind
+from decision_engine.features.layout import LIFE, Layout, Slot, Stream, StreamKind
+from decision_engine.features.slot_kinds import SlotKind
+from decision_engine.features.tally_effects import (
+    Passed,
+    TallyEffect,
+    filters_and_fields,
+    has_windows,
+    sources_of,
+    tally_effect,
+)
+from decision_engine.features.tally_layout import HOUR_OF_DAY, WEEKDAY
 
 EXACT_LIMIT = 1 << 53
 """Whole numbers beyond this are not summed: no amount of money is that large, and sums stay within 64 bits."""
@@ -60,6 +70,8 @@ class Effect:
     slots: tuple[NumberedSlot, ...]
     seen: tuple[Numbered, ...]
     """Distinct values of the whole life: never late."""
+    tallies: TallyEffect | None = None
+    """What it changes beside day and hour rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,9 @@ class EventPlan:
             seen=tuple(entry for entry in distinct if entry.unit == LIFE),
             edges=_numbered(self.layout, ((n, s) for n, s in enumerate(self.layout.edges) if hit(s))),
             slots=tuple(NumberedSlot(n, s.kind, s.field) for n, s in enumerate(self.layout.slots) if hit(s)),
+            tallies=tally_effect(
+                self.layout.tallies, Passed(source=self.source, filters=passed, there=there, summable=summable)
+            ),
         )
 
 
@@ -124,7 +139,7 @@ def plan_events(layout: Layout, event_fields: Mapping[str, Mapping[str, Attribut
     members: tuple[Stream | Slot, ...] = (*layout.streams, *layout.distinct, *layout.edges, *layout.slots)
     return {
         source: _plan(layout, source, [member for member in members if member.source == source], event_fields)
-        for source in sorted({member.source for member in members})
+        for source in sorted({member.source for member in members} | sources_of(layout.tallies))
     }
 
 
@@ -134,13 +149,17 @@ def _plan(
     members: list[Stream | Slot],
     event_fields: Mapping[str, Mapping[str, AttributeType]] | None,
 ) -> EventPlan:
-    wheres = tuple(sorted({member.where for member in members}, key=lambda where: (not where, where)))
-    names = sorted({member.field for member in members if member.field})
+    tallied = list(filters_and_fields(layout.tallies, source))
+    filters = {member.where for member in members} | {where for where, _ in tallied}
+    fields = {member.field for member in members} | {name for _, named in tallied for name in named}
+    wheres = tuple(sorted(filters, key=lambda where: (not where, where)))
+    names = sorted(fields - {"", HOUR_OF_DAY, WEEKDAY})
     return EventPlan(
         wheres=wheres,
         filters=compile_filters(wheres, None if event_fields is None else event_fields.get(source, {})),
         fields=tuple((name, 1 << 2 * number, 2 << 2 * number) for number, name in enumerate(names)),
-        windowed=any(isinstance(member, Stream) and member.unit != LIFE for member in members),
+        windowed=has_windows(layout.tallies, source)
+        or any(isinstance(member, Stream) and member.unit != LIFE for member in members),
         layout=layout,
         source=source,
     )

@@ -6,16 +6,20 @@ some arrive twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from decision_engine.features.buckets import add_distinct, add_edges, add_totals, prune
+from decision_engine.features.buckets import add_edges, add_totals, prune
+from decision_engine.features.calendar_units import Now, bucket_of
 from decision_engine.features.compiled import CompiledFeatures
+from decision_engine.features.distinct_values import add_distinct
 from decision_engine.features.effects import Effect
 from decision_engine.features.local_days import EARLIEST_MS, LATEST_MS, hour_of
 from decision_engine.features.record import ANY_ACCOUNT, Record, read_record, write_record
 from decision_engine.features.remembered import Remembered, read_remembered, write_remembered
 from decision_engine.features.slots import set_slot
 from decision_engine.features.state import State, decode_state, encode_state
+from decision_engine.features.tallies import Tallies, read_tallies, write_tallies
+from decision_engine.features.tally_fold import Taking, sweep, take
 from decision_engine.features.update import PositionedUpdate, Update
 
 PROFILE_UPDATED = "bank.profile.updated"
@@ -31,8 +35,7 @@ _PRUNE_DAYS = 8
 """Rows outside every window are swept when the newest event enters another stretch of so many days."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folded:
+class Folded(NamedTuple):
     """The new state and what became of the updates.
 
     `applied` events are in the state. `repeated` stood at or before the position the state had been folded to;
@@ -55,15 +58,8 @@ def fold(features: CompiledFeatures, state: bytes | None, updates: Sequence[Posi
     for update in updates:
         folding.take(update)
     changed = folding.repeated < len(updates)
-    return Folded(
-        value=folding.encoded() if changed or state is None else state,
-        applied=folding.applied,
-        repeated=folding.repeated,
-        duplicates=folding.duplicates,
-        late=folding.late,
-        refused=folding.refused,
-        changed=changed,
-    )
+    value = folding.encoded() if changed or state is None else state
+    return Folded(value, folding.applied, folding.repeated, folding.duplicates, folding.late, folding.refused, changed)
 
 
 class _Folding:
@@ -75,6 +71,7 @@ class _Folding:
         "_record",
         "_remembered",
         "_state",
+        "_tallies",
         "applied",
         "duplicates",
         "late",
@@ -86,6 +83,7 @@ class _Folding:
         self._features, self._state = features, state
         self._record: Record | None = None
         self._remembered: Remembered | None = None
+        self._tallies: Tallies | None = None
         self._newest_day = features.day_of(state.newest_ms) if state.newest_ms >= EARLIEST_MS else None
         self.applied = self.repeated = self.duplicates = self.late = self.refused = 0
 
@@ -96,33 +94,33 @@ class _Folding:
             state.record = write_record(self._record, features.stored.profile)
         if self._remembered is not None:
             state.remembered = write_remembered(self._remembered)
+        if self._tallies is not None:
+            state.tallies = write_tallies(self._tallies)
         state.version += 1
         return encode_state(state, features.layout_bytes, features.signature_width)
 
     def take(self, positioned: PositionedUpdate) -> None:
         """Moves the position; applies the event unless it has been seen."""
-        state, update = self._state, positioned.update
-        positions = state.positions
-        while len(positions) <= positioned.topic:
+        state = self._state
+        topic, offset, update = positioned
+        positions, memory = state.positions, state.memory
+        while len(positions) <= topic:
             positions.append(-1)
-        if positioned.offset <= positions[positioned.topic]:
+        if offset <= positions[topic]:
             self.repeated += 1
             return
-        positions[positioned.topic] = positioned.offset
-        if update.event_key in state.memory:
+        positions[topic] = offset
+        if update.event_key in memory:
             self.duplicates += 1
             return
-        self._remember(update.event_key)
+        if (most := self._features.duplicate_memory) > 0:
+            memory.append(update.event_key)
+            if len(memory) > most:
+                del memory[:-most]
         if not EARLIEST_MS < update.time_ms < LATEST_MS:
             self.late += 1
         elif self._admitted(update):
             self._apply(update)
-
-    def _remember(self, event_key: int) -> None:
-        memory, most = self._state.memory, self._features.duplicate_memory
-        if most > 0:
-            memory.append(event_key)
-            del memory[:-most]
 
     def _admitted(self, update: Update) -> bool:
         """Nothing is kept of an erased customer until a consent is granted anew, and nothing from before ever."""
@@ -150,7 +148,7 @@ class _Folding:
         state.newest_ms = max(state.newest_ms, time_ms)
         self._newest_day = self._features.day_of(state.newest_ms)
         self._record = Record(consents=dict.fromkeys(sorted(purposes), (state.erased_ms, False)))
-        self._remembered = None
+        self._remembered = self._tallies = None
 
     def _apply(self, update: Update) -> None:
         features, time_ms = self._features, update.time_ms
@@ -163,11 +161,15 @@ class _Folding:
             self.applied += 1
             return
         effect = plan.effect(update.fields, time_ms)
-        if plan.windowed and day <= newest - features.late_days:
+        late = plan.windowed and day <= newest - features.late_days
+        if late:
             self.late += 1
         else:
             self.applied += 1
             self._add_buckets(effect, update, day, newest)
+        if effect.tallies is not None:
+            taking = Taking(update, day, Now(self._state.newest_ms, newest), features.hour_of_day)
+            take(self._own_tallies(), effect.tallies, taking, late=late)
         for slot in effect.slots:
             set_slot(self._state, slot, update, self._texts)
         for seen in effect.seen:
@@ -176,14 +178,19 @@ class _Folding:
     def _advance(self, time_ms: int, day: int) -> int:
         """The newest local day, this event's included; sweeps old rows when it has moved far enough."""
         state, before = self._state, self._newest_day
-        state.newest_ms = max(state.newest_ms, time_ms)
+        if time_ms > state.newest_ms:  # noqa: PLR1730 - a call for every event costs more
+            state.newest_ms = time_ms
         if before is None:
-            self._newest_day = before = day
-        elif day > before:
+            self._newest_day = day
+            return day
+        if day > before:
             self._newest_day = day
             if day // _PRUNE_DAYS != before // _PRUNE_DAYS:
                 prune(state, self._features.stored, day, hour_of(state.newest_ms))
-        return max(before, day)
+                if state.tallies or self._tallies is not None:
+                    sweep(self._own_tallies(), self._features.stored.tallies, Now(state.newest_ms, day))
+            return day
+        return before
 
     def _add_buckets(self, effect: Effect, update: Update, day: int, newest: int) -> None:
         state, hour = self._state, hour_of(update.time_ms)
@@ -193,11 +200,15 @@ class _Folding:
             if bucket > latest - row.keep:
                 add_totals(state, row, bucket, update)
         for entry in effect.distinct:
-            bucket, latest = (hour, newest_hour) if entry.unit == "h" else (day, newest)
+            bucket, latest = self._buckets_of(entry.unit, update.time_ms, day, newest)
             add_distinct(state, entry, bucket, latest - entry.keep + 1, update.fields[entry.field])
         for entry in effect.edges:
-            bucket, latest = (hour, newest_hour) if entry.unit == "h" else (day, newest)
+            bucket, latest = self._buckets_of(entry.unit, update.time_ms, day, newest)
             add_edges(self._texts(), entry, bucket, latest - entry.keep + 1, update)
+
+    def _buckets_of(self, unit: str, time_ms: int, day: int, newest: int) -> tuple[int, int]:
+        """The bucket of an event and that of the newest one."""
+        return bucket_of(unit, time_ms, day), bucket_of(unit, self._state.newest_ms, newest)
 
     def _change_record(self, update: Update) -> None:
         record, fields = self._records(), update.fields
@@ -221,3 +232,8 @@ class _Folding:
         if self._remembered is None:
             self._remembered = read_remembered(self._state.remembered)
         return self._remembered
+
+    def _own_tallies(self) -> Tallies:
+        if self._tallies is None:
+            self._tallies = read_tallies(self._state.tallies)
+        return self._tallies

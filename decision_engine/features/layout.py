@@ -4,15 +4,25 @@ Features share: all windows and aggregates over the same events read the same st
 what determines the stored bytes, so that texts, defaults, themes and derived features can change without a rebuild.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 
 from decision_engine.errors import DecisionEngineError
-from decision_engine.features.definitions import Aggregate, FeatureDeclarations, FeatureDefinition, Window
+from decision_engine.features.calendar_units import days_reached
+from decision_engine.features.definitions import Aggregate, FeatureDeclarations, FeatureDefinition
+from decision_engine.features.shapes import EVENTS_ONLY, OF_PRODUCTS, SEQUENCES, shape_problem
+from decision_engine.features.slot_kinds import SlotKind
+from decision_engine.features.tally_layout import (
+    TallyLayout,
+    filters_of,
+    is_tallied,
+    plan_tallies,
+    reaches_of,
+    summed_field,
+)
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 MAX_STREAMS = 1024
 """Bucket streams of one strategy; half of what a signature index can number."""
 MAX_MEMORY = 4096
@@ -41,17 +51,6 @@ class Stream:
     where: str
     field: str
     unit: str
-
-
-class SlotKind(StrEnum):
-    """What a slot keeps over the whole life."""
-
-    TOTALS = "totals"
-    EXTREMES = "extremes"
-    SPAN = "span"
-    """The times of the first and of the last event."""
-    LAST = "last"
-    FIRST = "first"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -83,24 +82,24 @@ class Layout:
     """For each stream the units its longest window reaches back, the current one included."""
     slots: tuple[Slot, ...]
     profile: tuple[str, ...]
+    tallies: TallyLayout = field(default_factory=TallyLayout)
+    """What is kept beside day and hour rows."""
     spans: dict[bytes, tuple[bool, int]] = field(default_factory=dict, compare=False, repr=False)
     """Worked out so far for signatures: whether in hours, and the longest reach."""
 
+    @property
+    def days(self) -> int:
+        """How many local days back any window reaches; 0 when there is none."""
+        rows = [days_reached(stream.unit, reach) for stream, reach in self.keeps.items() if stream.unit != LIFE]
+        return max([*rows, self.tallies.days], default=0)
+
 
 _WINDOWED = {
-    Aggregate.COUNT: StreamKind.TOTALS,
-    Aggregate.SUM: StreamKind.TOTALS,
-    Aggregate.MEAN: StreamKind.TOTALS,
-    Aggregate.RATIO: StreamKind.TOTALS,
-    Aggregate.TREND: StreamKind.TOTALS,
-    Aggregate.DAYS_SINCE_LAST: StreamKind.TOTALS,
-    Aggregate.DAYS_SINCE_FIRST: StreamKind.TOTALS,
-    Aggregate.MIN: StreamKind.TOTALS,
-    Aggregate.MAX: StreamKind.TOTALS,
     Aggregate.DISTINCT: StreamKind.DISTINCT,
     Aggregate.LAST: StreamKind.EDGES,
     Aggregate.FIRST: StreamKind.EDGES,
 }
+"""All others read totals."""
 _WHOLE_LIFE = {
     Aggregate.COUNT: SlotKind.TOTALS,
     Aggregate.SUM: SlotKind.TOTALS,
@@ -109,22 +108,28 @@ _WHOLE_LIFE = {
     Aggregate.MAX: SlotKind.EXTREMES,
     Aggregate.DAYS_SINCE_LAST: SlotKind.SPAN,
     Aggregate.DAYS_SINCE_FIRST: SlotKind.SPAN,
+    Aggregate.LAST_AT: SlotKind.SPAN,
+    Aggregate.FIRST_AT: SlotKind.SPAN,
     Aggregate.LAST: SlotKind.LAST,
     Aggregate.FIRST: SlotKind.FIRST,
 }
-_EVENTS_ONLY = frozenset({Aggregate.COUNT, Aggregate.DAYS_SINCE_LAST, Aggregate.DAYS_SINCE_FIRST})
-"""Aggregates that look at events, not at a field of theirs."""
+
+
+def streams_of(feature: FeatureDefinition, unit: str) -> tuple[Stream, ...]:
+    """The streams a feature's windows of that unit read: one, but for a share all and the part, and for a top one for
+    each value that competes."""
+    kind = _WINDOWED.get(feature.aggregate, StreamKind.TOTALS)
+    return tuple(Stream(kind, feature.source, where, summed_field(feature), unit) for where in filters_of(feature))
 
 
 def stream_of(feature: FeatureDefinition, unit: str) -> Stream:
-    """The stream a feature's windows of that unit read."""
-    field = "" if feature.aggregate in _EVENTS_ONLY else feature.field or ""
-    return Stream(_WINDOWED[feature.aggregate], feature.source, (feature.where or "").strip(), field, unit)
+    """The first of them, of which features of one filter have no other."""
+    return streams_of(feature, unit)[0]
 
 
 def slot_of(feature: FeatureDefinition) -> Slot:
     """The slot a feature without windows reads; not for `distinct`, which has a stream of unit life."""
-    field = "" if feature.aggregate in _EVENTS_ONLY else feature.field or ""
+    field = "" if feature.aggregate in EVENTS_ONLY else feature.field or ""
     return Slot(_WHOLE_LIFE[feature.aggregate], feature.source, (feature.where or "").strip(), field)
 
 
@@ -137,23 +142,15 @@ def plan_layout(declarations: FeatureDeclarations) -> Layout:
     slots: set[Slot] = set()
     for feature in declarations.features:
         _check_shape(feature)
-        reaches = list(_reaches(feature))
-        for unit, reach in reaches:
-            stream = stream_of(feature, unit)
-            keeps[stream] = max(keeps.get(stream, 0), reach)
-            if feature.aggregate in (Aggregate.MIN, Aggregate.MAX):
-                extremes.add(stream)
-        if not reaches and feature.aggregate is not Aggregate.DISTINCT:
-            slots.add(slot_of(feature))
-        elif not reaches:
-            keeps[stream_of(feature, LIFE)] = 1
+        _add_needs(feature, keeps, extremes, slots)
+    tallies = plan_tallies(declarations)
     streams = sorted(keeps)
     bucketed = tuple(s for s in streams if s.kind is StreamKind.TOTALS)
     distinct = tuple(s for s in streams if s.kind is StreamKind.DISTINCT)
-    if max(len(bucketed), len(distinct)) > MAX_STREAMS:
+    if max(len(bucketed), len(distinct), len(tallies.streams)) > MAX_STREAMS:
         raise DecisionEngineError(f"the features need more than {MAX_STREAMS} streams; share filters and fields")
     return Layout(
-        hash=_hash(declarations, keeps, extremes, slots),
+        hash=_hash(declarations, keeps, extremes, slots, tallies),
         streams=bucketed,
         hourly=tuple(stream.unit == "h" for stream in bucketed),
         reaches=tuple(keeps[stream] for stream in bucketed),
@@ -163,41 +160,43 @@ def plan_layout(declarations: FeatureDeclarations) -> Layout:
         keeps=keeps,
         slots=tuple(sorted(slots)),
         profile=tuple(sorted(attribute.name for attribute in declarations.profile)),
+        tallies=tallies,
     )
 
 
-def _reaches(feature: FeatureDefinition) -> Iterable[tuple[str, int]]:
-    """Unit and how many units back each window looks; a trend looks at the window before it too."""
-    factor = 2 if feature.aggregate is Aggregate.TREND else 1
-    for window in (*feature.windows, *(window for pair in feature.window_pairs for window in pair)):
-        yield window.unit, window.length * factor
+def _add_needs(feature: FeatureDefinition, keeps: dict[Stream, int], extremes: set[Stream], slots: set[Slot]) -> None:
+    """Streams with their reach, and slots; what tallies hold is planned by itself."""
+    if feature.aggregate in OF_PRODUCTS | SEQUENCES:
+        return
+    reaches = list(reaches_of(feature))
+    for unit, reach in reaches:
+        if is_tallied(feature, unit):
+            continue
+        for stream in streams_of(feature, unit):
+            keeps[stream] = max(keeps.get(stream, 0), reach)
+            if feature.aggregate in (Aggregate.MIN, Aggregate.MAX):
+                extremes.add(stream)
+    if reaches or feature.per is not None:
+        return
+    if feature.aggregate is Aggregate.DISTINCT:
+        keeps[stream_of(feature, LIFE)] = 1
+    else:
+        slots.add(slot_of(feature))
 
 
 def _check_shape(feature: FeatureDefinition) -> None:
-    problem = _shape_problem(feature)
+    problem = shape_problem(feature)
     if problem is not None:
-        raise DecisionEngineError(f"feature {feature.name}: {problem}")
+        raise DecisionEngineError(f"feature {feature.name}: {problem[1]}")
 
 
-def _shape_problem(feature: FeatureDefinition) -> str | None:
-    kind = feature.aggregate
-    windows: tuple[Window, ...] = (*feature.windows, *(window for pair in feature.window_pairs for window in pair))
-    if kind is Aggregate.RATIO and (not feature.window_pairs or feature.windows):
-        return "a ratio takes pairs of windows, such as [[7d, 90d]]"
-    if kind is not Aggregate.RATIO and feature.window_pairs:
-        return f"only a ratio takes pairs of windows, not {kind}"
-    if kind is Aggregate.TREND and not windows:
-        return "a trend takes windows"
-    if kind not in _EVENTS_ONLY | {Aggregate.RATIO, Aggregate.TREND} and not feature.field:
-        return f"{kind} takes a field"
-    if any(window.unit not in ("h", "d") or not 1 <= window.length <= 100_000 for window in windows):
-        return "a window is 1 to 100000 hours or days, such as 24h or 7d"
-    if kind in (Aggregate.DAYS_SINCE_LAST, Aggregate.DAYS_SINCE_FIRST) and any(w.unit != "d" for w in windows):
-        return f"{kind} counts calendar days, so its windows are in days"
-    return None
-
-
-def _hash(declarations: FeatureDeclarations, keeps: dict[Stream, int], extremes: set[Stream], slots: set[Slot]) -> str:
+def _hash(
+    declarations: FeatureDeclarations,
+    keeps: dict[Stream, int],
+    extremes: set[Stream],
+    slots: set[Slot],
+    tallies: TallyLayout,
+) -> str:
     lines = [
         f"kairos state {LAYOUT_VERSION}",
         f"zone {declarations.time_zone}",
@@ -206,5 +205,6 @@ def _hash(declarations: FeatureDeclarations, keeps: dict[Stream, int], extremes:
         *(f"stream {s.kind} {s.source!r} {s.where!r} {s.field!r} {s.unit} {keeps[s]}" for s in sorted(keeps)),
         *(f"extremes {s.source!r} {s.where!r} {s.field!r} {s.unit}" for s in sorted(extremes)),
         *(f"slot {s.kind} {s.source!r} {s.where!r} {s.field!r}" for s in sorted(slots)),
+        *tallies.lines(),
     ]
     return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()

@@ -45,6 +45,16 @@ def local_day_of(time_zone: str) -> Callable[[int], int]:
     return day_of
 
 
+def local_hour_of(time_zone: str) -> Callable[[int], int]:
+    """A function from epoch milliseconds to the hour of the day, 0 to 23, on the zone's clock."""
+    starts, offsets = _offsets(time_zone)
+
+    def hour_of_day(moment_ms: int) -> int:
+        return (moment_ms + offsets[bisect_right(starts, moment_ms)]) % DAY_MS // HOUR_MS
+
+    return hour_of_day
+
+
 @lru_cache(maxsize=16)
 def _offsets(time_zone: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """When the offset from UTC changes (milliseconds), and the offsets between: one more than changes."""

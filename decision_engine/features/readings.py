@@ -5,11 +5,12 @@ all cells as one list; an attribute is a cell, or a small calculation over cells
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from decision_engine.features.attribute_defaults import attribute_defaults
 from decision_engine.features.definitions import (
     Aggregate,
     AttributeType,
@@ -19,13 +20,23 @@ from decision_engine.features.definitions import (
     Window,
 )
 from decision_engine.features.dictionary import attribute_names
-from decision_engine.features.layout import LIFE, Layout, Stream, slot_of, stream_of
+from decision_engine.features.distinct_values import DistinctReadings, plan_distinct
+from decision_engine.features.extremes import ExtremePlan, plan_extremes
+from decision_engine.features.held_products import HeldReading, plan_held
+from decision_engine.features.layout import LIFE, Layout, Stream, slot_of, stream_of, streams_of
+from decision_engine.features.patterns import PatternPlan, plan_patterns
+from decision_engine.features.shapes import OF_PRODUCTS, SEQUENCES, STREAKS
 from decision_engine.features.slots import slot_value
+from decision_engine.features.tally_layout import all_windows, is_tallied
+from decision_engine.features.tally_readings import TallyReading, plan_tally_readings
+from decision_engine.features.window_formulas import days_of, ratio_of, share_of, top_of, trend_of
 
 Calculation = Callable[[Sequence[int]], Value | None]
 """From the values of all cells to an attribute; None where there is nothing to tell."""
 SlotReader = Callable[[int, int, int, int], Value]
 """From a slot's tag and two numbers, and the current local day, to an attribute."""
+SlotReading = tuple[str, SlotReader]
+"""An attribute read from a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +50,38 @@ class StreamReading:
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
-class SlotReading:
-    """An attribute read from a slot."""
-
-    name: str
-    slot: int
-    read: SlotReader
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingPlan:
     """Everything a snapshot reads beside profile, holdings and consents."""
 
     defaults: dict[str, Value]
     """What attributes are while nothing has happened; those without an entry are missing then."""
-    reaches: NDArray[np.int64]
-    """The distinct reaches of all windows, 0 first."""
-    longest_reach: int
+    reaches: NDArray[np.uint64]
+    """The distinct reaches of all windows in order, 0 first."""
     hourly_bytes: bytes
     """A byte a stream: 1 for those in hours, 0 for those in days."""
     cells: NDArray[np.intp]
-    """Where each cell stands in the counts of all streams and reaches, followed by their sums."""
+    """Where each cell stands among all streams, for each its counts and then its sums, for each its reaches."""
     plain: tuple[str, ...]
     """Attributes that are the first cells as they are."""
     calculations: tuple[tuple[str, Calculation], ...]
     since: tuple[StreamReading, ...]
-    extremes: tuple[StreamReading, ...]
-    extreme_signs: NDArray[np.int64]
-    """The sides asked for, one a line: 1 for smallest, -1 for largest values."""
-    extreme_sides: NDArray[np.intp]
-    """Which of these lines an extreme looks at; this and the next three are the extremes as columns."""
-    extreme_streams: NDArray[np.intp]
-    extreme_reaches: NDArray[np.uint64]
-    extreme_hourly: NDArray[np.bool_]
-    extremes_hourly: bool
-    """Whether any of them is in hours."""
-    distinct: tuple[StreamReading, ...]
+    extremes: ExtremePlan | None
+    distinct: tuple[DistinctReadings, ...]
     edges: tuple[StreamReading, ...]
-    slots: tuple[SlotReading, ...]
+    slots: tuple[tuple[SlotReading, ...], ...]
+    """What is read from each slot."""
     profile_names: Mapping[str, str]
     """Number in the record to name."""
+    patterns: PatternPlan
+    """Decay and streaks, read from the same rows."""
+    tallies: tuple[TallyReading, ...]
+    held: tuple[HeldReading, ...]
+    any_hourly: bool
+    signature: "np.dtype[np.void]"
+    """How a signature is stored."""
+    spread: dict[bytes, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """Worked out so far for signatures: for each stream 1 as a double where it stands for it, and last 1 for hours."""
 
 
 def plan_readings(
@@ -96,18 +98,18 @@ def plan_readings(
         planner.add_plain(feature)
     for feature in declarations.features:
         planner.add_other(feature)
-    return planner.plan(_defaults(declarations, types))
+    return planner.plan(attribute_defaults(declarations, types))
 
 
 class _Planner:
     def __init__(self, layout: Layout, declarations: FeatureDeclarations, day_of: Callable[[int], int]) -> None:
-        self._layout, self._day_of = layout, day_of
+        self._layout, self._day_of, self._features = layout, day_of, declarations.features
         reaches = {0}
         for feature in declarations.features:
-            for window in (*feature.windows, *(window for pair in feature.window_pairs for window in pair)):
-                reaches |= (
-                    {window.length, 2 * window.length} if feature.aggregate is Aggregate.TREND else {window.length}
-                )
+            for window in all_windows(feature):
+                if feature.aggregate not in _NO_ROWS and not is_tallied(feature, window.unit):
+                    twice = {2 * window.length} if feature.aggregate is Aggregate.TREND else set()
+                    reaches |= {window.length} | twice
         self._reaches = sorted(reaches)
         self._reach_index = {reach: index for index, reach in enumerate(self._reaches)}
         self._streams = {stream: number for number, stream in enumerate(layout.streams)}
@@ -118,32 +120,29 @@ class _Planner:
         self._plain: list[str] = []
         self._calculations: list[tuple[str, Calculation]] = []
         self._readings: dict[str, list[StreamReading]] = {"since": [], "extremes": [], "distinct": [], "edges": []}
-        self._slot_readings: list[SlotReading] = []
+        self._slot_readings: list[list[SlotReading]] = [[] for _ in layout.slots]
 
     def plan(self, defaults: dict[str, Value]) -> ReadingPlan:
         """The finished plan."""
-        extremes = self._readings["extremes"]
-        signs = sorted({_sign(reading) for reading in extremes}, reverse=True)
+        extremes = [(r.name, r.aggregate, r.stream, r.reach) for r in self._readings["extremes"]]
         return ReadingPlan(
             defaults=defaults,
-            reaches=np.array(self._reaches, dtype=np.int64),
-            longest_reach=self._reaches[-1],
+            reaches=np.array(self._reaches, dtype=np.uint64),
             hourly_bytes=bytes(self._layout.hourly),
+            any_hourly=any(self._layout.hourly),
+            signature=np.dtype((np.void, max(1, (len(self._layout.streams) + 7) // 8))),
             cells=np.array(self._cells, dtype=np.intp),
             plain=tuple(self._plain),
             calculations=tuple(self._calculations),
             since=tuple(self._readings["since"]),
-            extremes=tuple(extremes),
-            extreme_signs=np.array([[sign] for sign in signs], dtype=np.int64).reshape(-1, 1),
-            extreme_sides=np.array([signs.index(_sign(reading)) for reading in extremes], dtype=np.intp),
-            extreme_streams=np.array([reading.stream for reading in extremes], dtype=np.intp),
-            extreme_reaches=np.array([[reading.reach] for reading in extremes], dtype=np.uint64),
-            extreme_hourly=np.array([[reading.unit == "h"] for reading in extremes], dtype=np.bool_),
-            extremes_hourly=any(reading.unit == "h" for reading in extremes),
-            distinct=tuple(self._readings["distinct"]),
+            extremes=plan_extremes(extremes, self._reach_index),
+            distinct=plan_distinct((r.name, r.stream, r.unit, r.reach) for r in self._readings["distinct"]),
             edges=tuple(self._readings["edges"]),
-            slots=tuple(self._slot_readings),
+            slots=tuple(map(tuple, self._slot_readings)),
             profile_names={str(number): name for number, name in enumerate(self._layout.profile)},
+            patterns=plan_patterns(self._features, self._layout),
+            tallies=plan_tally_readings(self._features, self._layout.tallies, self._day_of),
+            held=plan_held(self._features),
         )
 
     def add_plain(self, feature: FeatureDefinition) -> None:
@@ -152,33 +151,36 @@ class _Planner:
             return
         cell = self._count if feature.aggregate is Aggregate.COUNT else self._sum
         for (name, _), window in zip(attribute_names(feature), feature.windows, strict=True):
-            self._plain.append(name)
-            cell(feature, window, window.length)
+            if not is_tallied(feature, window.unit):
+                self._plain.append(name)
+                cell(feature, window, window.length)
 
     def add_other(self, feature: FeatureDefinition) -> None:
-        """Everything that is not plain."""
-        if _is_plain(feature):
+        """Everything that is not plain and is read from rows, slots or values."""
+        if _is_plain(feature) or feature.per is not None or feature.aggregate in _READ_ELSEWHERE:
             return
         names = [name for name, _ in attribute_names(feature)]
         if feature.aggregate is Aggregate.RATIO:
             for name, pair in zip(names, feature.window_pairs, strict=True):
-                self._calculations.append((name, self._ratio(feature, *pair)))
+                if not is_tallied(feature, pair[0].unit):
+                    self._calculations.append((name, self._ratio(feature, *pair)))
         elif feature.windows:
             for name, window in zip(names, feature.windows, strict=True):
-                self._add_windowed(feature, name, window)
+                if not is_tallied(feature, window.unit):
+                    self._add_windowed(feature, name, window)
         elif feature.aggregate is Aggregate.DISTINCT:
             number = self._distinct[stream_of(feature, LIFE)]
             self._readings["distinct"].append(StreamReading(names[0], feature.aggregate, number, 1, LIFE))
         else:
             read = self._slot_reader(feature.aggregate)
-            self._slot_readings.append(SlotReading(names[0], self._slots[slot_of(feature)], read))
+            self._slot_readings[self._slots[slot_of(feature)]].append((names[0], read))
 
     def _slot_reader(self, aggregate: Aggregate) -> SlotReader:
         day_of = self._day_of
         match aggregate:
-            case Aggregate.COUNT | Aggregate.MIN:
+            case Aggregate.COUNT | Aggregate.MIN | Aggregate.FIRST_AT:
                 return lambda _tag, first, _second, _day: first
-            case Aggregate.SUM | Aggregate.MAX:
+            case Aggregate.SUM | Aggregate.MAX | Aggregate.LAST_AT:
                 return lambda _tag, _first, second, _day: second
             case Aggregate.MEAN:
                 return lambda _tag, first, second, _day: second / first
@@ -195,6 +197,10 @@ class _Planner:
                 self._calculations.append((name, self._total(feature, window)))
             case Aggregate.TREND:
                 self._calculations.append((name, self._trend(feature, window)))
+            case Aggregate.SHARE:
+                self._calculations.append((name, self._share(feature, window)))
+            case Aggregate.TOP | Aggregate.TOP_SHARE:
+                self._calculations.append((name, self._top(feature, window)))
             case Aggregate.DAYS_SINCE_FIRST | Aggregate.DAYS_SINCE_LAST:
                 self._add_reading("since", self._streams, feature, name, window)
             case Aggregate.MIN | Aggregate.MAX:
@@ -208,19 +214,19 @@ class _Planner:
         self, group: str, numbers: dict[Stream, int], feature: FeatureDefinition, name: str, window: Window
     ) -> None:
         number = numbers[stream_of(feature, window.unit)]
-        # Days since are read at the edges of the windows, by index; the others by the reach itself.
-        reach = self._reach_index[window.length] if group == "since" else window.length
-        self._readings[group].append(StreamReading(name, feature.aggregate, number, reach, window.unit))
+        self._readings[group].append(StreamReading(name, feature.aggregate, number, window.length, window.unit))
 
     def _count(self, feature: FeatureDefinition, window: Window, reach: int) -> int:
-        stream = self._streams[stream_of(feature, window.unit)]
-        self._cells.append(stream * len(self._reaches) + self._reach_index[reach])
-        return len(self._cells) - 1
+        return self._cell(stream_of(feature, window.unit), reach, summed=False)
 
     def _sum(self, feature: FeatureDefinition, window: Window, reach: int) -> int:
-        number = self._count(feature, window, reach)
-        self._cells[number] += len(self._streams) * len(self._reaches)
-        return number
+        return self._cell(stream_of(feature, window.unit), reach, summed=True)
+
+    def _cell(self, stream: Stream, reach: int, *, summed: bool) -> int:
+        column = 2 * self._streams[stream] + summed
+        # A band more than reaches: what lies beyond them all.
+        self._cells.append(column * (len(self._reaches) + 1) + self._reach_index[reach])
+        return len(self._cells) - 1
 
     def _total(self, feature: FeatureDefinition, window: Window) -> Calculation:
         count = self._count(feature, window, window.length)
@@ -238,56 +244,35 @@ class _Planner:
 
     def _ratio(self, feature: FeatureDefinition, short: Window, long: Window) -> Calculation:
         above, below = self._amount(feature, short, short.length), self._amount(feature, long, long.length)
-        short_days, long_days = _days(short), _days(long)
-
-        def ratio(cells: Sequence[int]) -> float | None:
-            whole = cells[below]
-            return (cells[above] / short_days) / (whole / long_days) if whole else None
-
-        return ratio
+        days, apart = (days_of(short), days_of(long)), feature.apart
+        return lambda cells: ratio_of(cells[above], cells[below], days, apart=apart)
 
     def _trend(self, feature: FeatureDefinition, window: Window) -> Calculation:
         now, both = self._amount(feature, window, window.length), self._amount(feature, window, 2 * window.length)
+        return lambda cells: trend_of(cells[now], cells[both])
 
-        def trend(cells: Sequence[int]) -> float | None:
-            current = cells[now]
-            before = cells[both] - current
-            return (current - before) / before if before else None
+    def _share(self, feature: FeatureDefinition, window: Window) -> Calculation:
+        summed = feature.field is not None
+        whole, part = (self._cell(stream, window.length, summed=summed) for stream in streams_of(feature, window.unit))
+        return lambda cells: share_of(cells[part], cells[whole])
 
-        return trend
-
-
-def _sign(extreme: StreamReading) -> int:
-    return 1 if extreme.aggregate is Aggregate.MIN else -1
+    def _top(self, feature: FeatureDefinition, window: Window) -> Calculation:
+        """Of the values listed, each a stream of its own."""
+        streams, summed = streams_of(feature, window.unit), feature.weigh is not None
+        counts = [self._cell(stream, window.length, summed=False) for stream in streams]
+        amounts = [self._cell(stream, window.length, summed=True) for stream in streams] if summed else counts
+        competing, kind = tuple(zip(feature.values, counts, amounts, strict=True)), feature.aggregate
+        return lambda cells: top_of([(value, cells[at]) for value, count, at in competing if cells[count]], kind)
 
 
 def _is_plain(feature: FeatureDefinition) -> bool:
-    return (
-        feature.aggregate in (Aggregate.COUNT, Aggregate.SUM) and bool(feature.windows) and feature.default in (None, 0)
-    )
+    plain = feature.aggregate in (Aggregate.COUNT, Aggregate.SUM) and bool(feature.windows) and feature.per is None
+    return plain and feature.default in (None, 0)
 
 
-def _days(window: Window) -> float:
-    return window.length if window.unit == "d" else window.length / 24
-
-
-_ZERO = frozenset({Aggregate.COUNT, Aggregate.SUM, Aggregate.DISTINCT})
-"""What these are of no events needs no declaration."""
-
-
-def _defaults(declarations: FeatureDeclarations, types: Mapping[str, AttributeType]) -> dict[str, Value]:
-    defaults: dict[str, Value] = {}
-    for attribute in declarations.profile:
-        if attribute.default is not None:
-            defaults[attribute.name] = _typed(attribute.default, attribute.type)
-    for feature in declarations.features:
-        default = 0 if feature.default is None and feature.aggregate in _ZERO else feature.default
-        for name, _ in attribute_names(feature):
-            if default is not None:
-                defaults[name] = _typed(default, types[name])
-    return defaults
-
-
-def _typed(default: Value, kind: AttributeType) -> Value:
-    """A whole number written for a double is that double."""
-    return float(default) if kind is AttributeType.DOUBLE and type(default) is int else default
+_NO_ROWS = frozenset({
+    Aggregate.DISTINCT, Aggregate.LAST, Aggregate.FIRST, Aggregate.DECAYED,
+}) | STREAKS | SEQUENCES | OF_PRODUCTS  # fmt: skip
+"""Aggregates that do not look at the rows within a reach."""
+_READ_ELSEWHERE = STREAKS | SEQUENCES | OF_PRODUCTS | {Aggregate.DECAYED}
+"""Planned by modules of their own."""

@@ -5,7 +5,7 @@ events that touch the record pay for reading it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from decision_engine.features.definitions import AttributeType, Value
@@ -92,9 +92,11 @@ class RecordView:
     attributes: Mapping[str, Value]
     consents: Mapping[str, bool]
     holdings: frozenset[str]
+    accounts: Mapping[str, Mapping[str, Sequence[int]]]
+    """Product to account to the times it was last opened and last closed."""
 
 
-NOTHING_RECORDED = RecordView({}, {}, frozenset())
+NOTHING_RECORDED = RecordView({}, {}, frozenset(), {})
 
 
 def view_record(document: bytes, profile_names: Mapping[str, str]) -> RecordView:
@@ -110,6 +112,7 @@ def view_record(document: bytes, profile_names: Mapping[str, str]) -> RecordView
         attributes,
         {purpose: bool(granted) for purpose, (_, granted) in stored["c"].items()},
         frozenset(product for product, accounts in stored["h"].items() if _is_held(accounts)),
+        stored["h"],
     )
 
 

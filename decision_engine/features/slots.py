@@ -1,13 +1,15 @@
 """Whole-life facts of a state: counts and sums, extremes, first and last events, first and last values."""
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable
 from struct import pack, unpack
+from typing import Protocol
 
 from decision_engine.features.definitions import Value
 from decision_engine.features.effects import NumberedSlot
-from decision_engine.features.layout import SlotKind
 from decision_engine.features.remembered import Remembered
+from decision_engine.features.slot_kinds import SlotKind
 from decision_engine.features.state import State
 from decision_engine.features.update import Update
 
@@ -25,15 +27,31 @@ def set_slot(state: State, slot: NumberedSlot, update: Update, texts: Callable[[
         note = texts().note_last if slot.kind is SlotKind.LAST else texts().note_first
         note(slot.number, update.time_ms, value)
         return
-    at = bisect_left(state.slots, slot.number)
-    if at == len(state.slots) or state.slots[at] != slot.number:
-        tag, first, second = _begin(slot.kind, update.time_ms, value)
-        state.slots.insert(at, slot.number)
-        state.tags.insert(at, tag)
-        state.first.insert(at, first)
-        state.second.insert(at, second)
+    take_into(state, slot.number, slot.kind, update.time_ms, value)
+
+
+class FactColumns(Protocol):
+    """Where facts stand: a sorted column of keys and three beside it."""
+
+    slots: "array[int]"
+    tags: "array[int]"
+    first: "array[int]"
+    second: "array[int]"
+
+
+def take_into(facts: FactColumns, key: int, kind: SlotKind, time_ms: int, value: Value) -> None:
+    """Takes one number into the fact of that key; order does not matter. A text counts as nothing."""
+    if isinstance(value, str):
         return
-    _continue(state, at, slot.kind, update.time_ms, value)
+    at = bisect_left(facts.slots, key)
+    if at == len(facts.slots) or facts.slots[at] != key:
+        tag, first, second = _begin(kind, time_ms, value)
+        facts.slots.insert(at, key)
+        facts.tags.insert(at, tag)
+        facts.first.insert(at, first)
+        facts.second.insert(at, second)
+        return
+    _continue(facts, at, kind, time_ms, value)
 
 
 def slot_value(tag: int, number: int) -> Value:
@@ -57,8 +75,8 @@ def _begin(kind: SlotKind, time_ms: int, value: Number) -> tuple[int, int, int]:
             return tag, time_ms, number
 
 
-def _continue(state: State, at: int, kind: SlotKind, time_ms: int, value: Number) -> None:
-    first, second = state.first, state.second
+def _continue(facts: FactColumns, at: int, kind: SlotKind, time_ms: int, value: Number) -> None:
+    first, second = facts.first, facts.second
     match kind:
         case SlotKind.TOTALS:
             first[at] += 1
@@ -68,10 +86,10 @@ def _continue(state: State, at: int, kind: SlotKind, time_ms: int, value: Number
         case SlotKind.SPAN:
             first[at], second[at] = min(first[at], time_ms), max(second[at], time_ms)
         case _:
-            known = (first[at], slot_value(state.tags[at], second[at]))
+            known = (first[at], slot_value(facts.tags[at], second[at]))
             chosen = max if kind is SlotKind.LAST else min
             if chosen(known, (time_ms, value)) != known:
-                state.tags[at], second[at] = _packed(value)
+                facts.tags[at], second[at] = _packed(value)
                 first[at] = time_ms
 
 

@@ -1,19 +1,21 @@
 """A stored state as of a moment: every attribute, ready for conditions and models."""
 
 from array import array
-from bisect import bisect_left
 
-from decision_engine.conditions.evaluation import MISSING, Facts
 from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
+from decision_engine.features.calendar_units import Now
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.definitions import Aggregate, Value
 from decision_engine.features.dictionary import PRODUCT_COUNT
-from decision_engine.features.layout import LIFE
+from decision_engine.features.distinct_values import read_distinct
+from decision_engine.features.held_products import read_held
 from decision_engine.features.local_days import hour_of
 from decision_engine.features.readings import StreamReading
 from decision_engine.features.record import view_record
 from decision_engine.features.remembered import Remembered, read_remembered
-from decision_engine.features.state import BUCKET_MASK, NEVER, STREAM_SHIFT, Sections
+from decision_engine.features.state import NEVER, Sections
+from decision_engine.features.tallies import read_tallies
+from decision_engine.features.tally_readings import read_tally_readings
 from decision_engine.features.windows import Windows
 
 
@@ -34,12 +36,11 @@ def read_snapshot(features: CompiledFeatures, state: bytes | None, now_ms: int) 
     attributes = features.readings.defaults.copy()
     attributes.update(record.attributes)
     _read_features(features, state, at, now_ms, attributes)
+    if features.readings.held:
+        now = Now(now_ms, features.day_of(now_ms))
+        read_held(features.readings.held, record.accounts, now, features.day_of, attributes)
     attributes.setdefault(PRODUCT_COUNT, len(record.holdings))
-    facts = Facts(attributes, record.holdings, now_ms)
-    for derived in features.derived:
-        result = derived.evaluate(facts)
-        if result is not MISSING:
-            attributes[derived.name] = result
+    features.derive(attributes, record.holdings, now_ms)
     return CustomerSnapshot(
         known=True,
         attributes=attributes,
@@ -54,20 +55,20 @@ def _read_features(
 ) -> None:
     plan = features.readings
     day, hour = features.day_of(now_ms), hour_of(now_ms)
+    now = Now(now_ms, day)
     if at.totals:
         Windows(state, at, plan, day, hour).read(attributes)
     if at.distincts:
-        column = array("Q", state[at.distinct_at : at.first_at])
-        for reading in plan.distinct:
-            attributes[reading.name] = _distinct(column, reading, day, hour) or attributes[reading.name]
-    remembered = read_remembered(state[at.remembered_at :])
+        read_distinct(plan.distinct, state, at, now, attributes)
+    remembered = read_remembered(state[at.remembered_at : at.tallies_at])
     for reading in plan.edges:
-        found = _edge(remembered, reading, day, hour)
+        found = _edge(remembered, reading, now)
         if found is not None:
             attributes[reading.name] = found
-    for slot_reading in plan.slots:
-        if (text := remembered.texts.get(slot_reading.slot)) is not None:
-            attributes[slot_reading.name] = text[1]
+    for slot, (_, text) in remembered.texts.items():
+        attributes.update({name: text for name, _ in plan.slots[slot]})
+    if plan.tallies and at.tallies_at < len(state):
+        read_tally_readings(plan.tallies, read_tallies(state[at.tallies_at :]), now, attributes)
     if at.slot_count:
         _read_slots(features, state, at, day, attributes)
 
@@ -75,23 +76,14 @@ def _read_features(
 def _read_slots(features: CompiledFeatures, state: bytes, at: Sections, day: int, attributes: dict[str, Value]) -> None:
     numbers = array("H", state[at.slots_at : at.tags_at])
     tags = state[at.tags_at : at.signatures_at]
-    first, second = array("q", state[at.first_at : at.second_at]), array("q", state[at.second_at : at.sums_at])
-    slots = dict(zip(numbers, zip(tags, first, second, strict=True), strict=True))
-    for reading in features.readings.slots:
-        slot = slots.get(reading.slot)
-        if slot is not None:
-            attributes[reading.name] = reading.read(*slot, day)
+    first, second = array("q", state[at.first_at : at.second_at]), array("q", state[at.second_at : at.x_lowest_at])
+    readings = features.readings.slots
+    for number, tag, one, other in zip(numbers, tags, first, second, strict=True):
+        for name, read in readings[number]:
+            attributes[name] = read(tag, one, other, day)
 
 
-def _distinct(column: "array[int]", reading: StreamReading, day: int, hour: int) -> int:
-    newest = hour if reading.unit == "h" else 0 if reading.unit == LIFE else day
-    oldest = newest - reading.reach + 1
-    start = bisect_left(column, reading.stream << STREAM_SHIFT)
-    end = bisect_left(column, (reading.stream + 1) << STREAM_SHIFT, start)
-    return sum([oldest <= seen & BUCKET_MASK <= newest for seen in column[start:end]])
-
-
-def _edge(remembered: Remembered, reading: StreamReading, day: int, hour: int) -> Value | None:
-    newest = hour if reading.unit == "h" else day
+def _edge(remembered: Remembered, reading: StreamReading, now: Now) -> Value | None:
+    newest = now.bucket(reading.unit)
     read = remembered.first_in if reading.aggregate is Aggregate.FIRST else remembered.last_in
     return read(reading.stream, newest - reading.reach + 1, newest)

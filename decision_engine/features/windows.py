@@ -1,27 +1,25 @@
 """Reads all windows of a state at once.
 
-Rows are sorted by signature and bucket, so the running total over the table, looked up at the edge of every reach,
-gives every window as a difference. Rows stand for the streams of their signature: one small matrix product spreads
-them. Everything is exact 64-bit arithmetic.
+Every row falls into one *band* of ages between two neighbouring reaches, so the totals of the bands, added up, give
+every window. Rows stand for the streams of their signature: one small matrix product spreads them. Everything is exact
+64-bit arithmetic.
 """
-
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decision_engine.features.definitions import Aggregate, Value
+from decision_engine.features.extremes import read_extremes
+from decision_engine.features.patterns import read_patterns
 from decision_engine.features.readings import ReadingPlan
 from decision_engine.features.state import BUCKET_BITS, BUCKET_MASK, Sections
 
-Whole = NDArray[np.int64]
-_NOTHING = np.iinfo(np.int64).max
-"""Stands for the extreme of an empty window; no value is that large."""
-
-
 _FLOATS_EXACT_ROWS = 1 << 20
 """Up to so many 32-bit sums add up to less than 2**53, where doubles count exactly and multiply far faster."""
+_MOST_SIGNATURES = 8192
+"""Kept spread out; real traffic shows a few hundred."""
+_HALF = 32
+_LOW_HALF = (1 << _HALF) - 1
 
 
 class Windows:
@@ -29,16 +27,25 @@ class Windows:
 
     def __init__(self, state: bytes, at: Sections, plan: ReadingPlan, day: int, hour: int) -> None:
         self._state, self._at, self._plan = state, at, plan
-        self._day, self._hour = day, hour
-        table = state[at.signatures_at : at.record_at]
-        self._members = _members(table, at.signature_width, plan.hourly_bytes)
-        bounds = day - plan.reaches
-        if self._members.hourly is not None:
-            bounds = np.where(self._members.hourly[:, None], hour - plan.reaches, bounds)
-        if day <= plan.longest_reach:
-            bounds = np.maximum(bounds, -1)
-        self._keys = np.frombuffer(state, np.uint32, at.totals, at.keys_at).astype(np.int64)
-        self._edges = self._keys.searchsorted(self._members.firsts + bounds, "right")
+        signatures = np.frombuffer(state, plan.signature, at.signatures, at.signatures_at).tolist()
+        known = plan.spread
+        try:
+            spread = [known[signature] for signature in signatures]
+        except KeyError:
+            spread = [known.get(signature) or _spread(signature, plan) for signature in signatures]
+        # The last column says whether a signature is in hours: streams have the numbers before it.
+        self._weights = np.frombuffer(b"".join(spread)).reshape(len(spread), -1)
+        keys = np.frombuffer(state, np.uint32, at.totals, at.keys_at).astype(np.int64)
+        self._owners = keys >> BUCKET_BITS
+        if plan.any_hourly:
+            origins = (self._weights[:, -1] * (hour - day)).astype(np.int64) + day
+            ages = origins.take(self._owners) - (keys & BUCKET_MASK)
+        else:
+            ages = day - (keys & BUCKET_MASK)
+        # As an unsigned number the age of what lies ahead is beyond every reach.
+        self._ages = ages.view(np.uint64)
+        # Band n is within reach n but not within reach n - 1, the last is beyond every reach.
+        self._bands = plan.reaches.searchsorted(self._ages, "right") * len(spread) + self._owners
 
     def read(self, attributes: dict[str, Value]) -> None:
         """Sets the attributes that the tables tell."""
@@ -51,89 +58,49 @@ class Windows:
                 attributes[name] = value
         if plan.since:
             self._read_since(attributes)
-        if plan.extremes:
-            self._read_extremes(attributes)
+        if plan.extremes is not None:
+            read_extremes(plan.extremes, self._state, self._at, self._bands, self._weights, attributes)
+        if plan.patterns.streams:
+            members = self._weights.take(plan.patterns.streams, axis=1).astype(bool).take(self._owners, axis=0).T
+            read_patterns(plan.patterns, self._state, self._at, members, self._ages, attributes)
 
     def _cells(self) -> list[int]:
         """The counts and sums that fell into the reaches that attributes ask for."""
-        state, at, members = self._state, self._at, self._members
-        exact = at.sums_code == "i" and at.totals <= _FLOATS_EXACT_ROWS
-        running = np.zeros((2, at.totals + 1), dtype=np.float64 if exact else np.int64)
-        running[0, 1:] = np.frombuffer(state, at.counts_code, at.totals, at.counts_at)
-        running[1, 1:] = np.frombuffer(state, at.sums_code, at.totals, at.sums_at)
-        ends = running.cumsum(axis=1).take(self._edges, axis=1)
-        inside = ends[:, :, :1] - ends
-        spread = np.matmul(members.weights if exact else members.present.astype(np.int64), inside).take(
-            self._plan.cells
-        )
-        cells: list[int] = (spread.astype(np.int64) if exact else spread).tolist()
-        return cells
+        state, at, weights = self._state, self._at, self._weights
+        counts = np.frombuffer(state, at.counts_code, at.totals, at.counts_at)
+        sums = np.frombuffer(state, at.sums_code, at.totals, at.sums_at)
+        if at.sums_code == "i" and at.totals <= _FLOATS_EXACT_ROWS:
+            found = weights.T.dot(self._inside(counts, sums).T)
+            return found.take(self._plan.cells).astype(np.int64).tolist()  # type: ignore[no-any-return]
+        # Halves of 32 bits add up exactly as doubles, and together they are the sum in 64 bits.
+        low, high = (self._inside(counts, half).astype(np.int64) for half in (sums & _LOW_HALF, sums >> _HALF))
+        summed = low.shape[0] // 2
+        low[summed:] += high[summed:] << _HALF
+        return low.dot(weights.astype(np.int64)).T.take(self._plan.cells).tolist()  # type: ignore[no-any-return]
+
+    def _inside(self, counts: NDArray[np.integer], sums: NDArray[np.integer]) -> NDArray[np.float64]:
+        """The events within each reach, and then their sums within each (down), of each signature (across)."""
+        bands, signatures = len(self._plan.reaches) + 1, len(self._weights)
+        found = np.empty((2, bands * signatures))
+        found[0] = np.bincount(self._bands, counts, bands * signatures)
+        found[1] = np.bincount(self._bands, sums, bands * signatures)
+        return np.add.accumulate(found.reshape(2, bands, signatures), axis=1).reshape(2 * bands, signatures)
 
     def _read_since(self, attributes: dict[str, Value]) -> None:
-        ends = self._edges.tolist()
         for reading in self._plan.since:
-            rows = [ends[signature] for signature in np.flatnonzero(self._members.present[reading.stream])]
-            filled = [(row[reading.reach], row[0]) for row in rows if row[reading.reach] < row[0]]
-            if not filled:
-                continue
-            if reading.aggregate is Aggregate.DAYS_SINCE_LAST:
-                bucket = max(int(self._keys[end - 1]) & BUCKET_MASK for _, end in filled)
-            else:
-                bucket = min(int(self._keys[start]) & BUCKET_MASK for start, _ in filled)
-            attributes[reading.name] = self._day - bucket
-
-    def _read_extremes(self, attributes: dict[str, Value]) -> None:
-        """For every extreme (down) the rows (across) that count for its stream and lie in its window."""
-        plan, buckets = self._plan, self._keys & BUCKET_MASK
-        age = (
-            np.where(plan.extreme_hourly, self._hour, self._day) - buckets
-            if plan.extremes_hourly
-            else self._day - buckets
-        )
-        chosen = self._members.present[plan.extreme_streams].take(self._keys >> BUCKET_BITS, axis=1)
-        # As an unsigned number the age of what lies ahead is beyond every reach.
-        chosen &= age.view(np.uint64) < plan.extreme_reaches
-        columns = self._signed_extremes()
-        if len(columns) > 1:
-            columns = columns[plan.extreme_sides]
-        candidates = np.where(chosen, columns, _NOTHING)
-        for reading, value in zip(plan.extremes, candidates.min(axis=1).tolist(), strict=True):
-            if value != _NOTHING:
-                attributes[reading.name] = value if reading.aggregate is Aggregate.MIN else -value
-
-    def _signed_extremes(self) -> Whole:
-        """For every side that is asked for the extreme of each row; largest ones negated, so that one minimum serves
-        both. A row of one event has its only value as its sum; the others have entries of their own."""
-        state, at, signs = self._state, self._at, self._plan.extreme_signs
-        columns: Whole = np.multiply(signs, np.frombuffer(state, at.sums_code, at.totals, at.sums_at), dtype=np.int64)
-        if at.extremes:
-            several = self._keys.searchsorted(np.frombuffer(state, np.uint32, at.extremes, at.x_keys_at))
-            for column, (sign,) in zip(columns, signs.tolist(), strict=True):
-                values_at = at.x_lowest_at if sign > 0 else at.x_highest_at
-                column[several] = np.frombuffer(state, np.int64, at.extremes, values_at) * sign
-        return columns
+            counted = self._weights[:, reading.stream].astype(bool).take(self._owners)
+            ages = self._ages[counted & (self._ages < reading.reach)]
+            if len(ages):
+                newest = reading.aggregate is Aggregate.DAYS_SINCE_LAST
+                attributes[reading.name] = int(ages.min() if newest else ages.max())
 
 
-@dataclass(frozen=True, slots=True)
-class _Members:
-    """Which streams (rows) each signature (columns) stands for, as numbers to multiply with and as a mask; which
-    signatures are in hours, None when none is; and the first key of each."""
-
-    weights: NDArray[np.float64]
-    present: NDArray[np.bool_]
-    hourly: NDArray[np.bool_] | None
-    firsts: Whole
-
-
-@lru_cache(maxsize=4096)
-def _members(table: bytes, width: int, hourly: bytes) -> _Members:
-    """A customer is often asked about several times in a row, so the matrices are worth keeping for a while."""
-    bits = np.unpackbits(np.frombuffer(table, np.uint8).reshape(-1, width), axis=1, bitorder="little")
-    present = np.ascontiguousarray(bits[:, : len(hourly)].T).view(np.bool_)
-    in_hours = np.frombuffer(hourly, np.bool_) @ present if any(hourly) else None
-    return _Members(
-        weights=present.astype(np.float64),
-        present=present,
-        hourly=in_hours,
-        firsts=np.arange(present.shape[1], dtype=np.int64)[:, None] << BUCKET_BITS,
-    )
+def _spread(signature: bytes, plan: ReadingPlan) -> bytes:
+    """The streams a signature stands for as doubles to multiply with, and whether it is in hours. Customers share most
+    signatures, so they are worth keeping."""
+    if len(plan.spread) >= _MOST_SIGNATURES:
+        plan.spread.clear()
+    bits = np.unpackbits(np.frombuffer(signature, np.uint8), bitorder="little")[: len(plan.hourly_bytes)]
+    weights = np.append(bits, plan.hourly_bytes[int(bits.argmax())]).astype(np.float64)
+    plan.spread[signature] = weights.tobytes()
+    return plan.spread[signature]

@@ -20,6 +20,7 @@ from decision_engine.offers import Offer, Rule
 from decision_engine.strategy import Strategy
 from decision_engine.strategy_loading.analysis_findings import Finding, FindingKind, Place
 from decision_engine.strategy_loading.analysis_places import Places
+from decision_engine.strategy_loading.analysis_triggers import trigger_findings
 from decision_engine.strategy_loading.document import Node
 
 _NO_REQUIREMENT: Alternatives = ((),)
@@ -32,6 +33,7 @@ def analyse(strategy: Strategy, document: Node | None = None) -> tuple[Finding, 
     """
     analysis = _Analysis(strategy, Places(document))
     found = {finding: None for offer in strategy.offers for finding in analysis.of_offer(offer)}
+    found |= dict.fromkeys(trigger_findings(strategy, document, analysis.reasoner))
     return tuple(sorted(found, key=lambda f: (f.place.file, f.place.line, f.place.path, f.message)))
 
 
@@ -72,7 +74,7 @@ class _Analysis:
         self._places = places
         self._types = rule_types(strategy.dictionary, strategy.declarations.context)
         values = {attribute.name: attribute.values for attribute in strategy.declarations.profile if attribute.values}
-        self._reasoner = Reasoner(values)
+        self.reasoner = Reasoner(values)
         self._conditions: dict[str, _Condition] = {}
         self._implied: dict[tuple[str, str], bool] = {}
 
@@ -96,7 +98,7 @@ class _Analysis:
 
     def _gate(self, offer: Offer, section: str, rule: Rule) -> _Gate:
         condition = self._condition(rule.when)
-        never = condition.alternatives is not None and not self._reasoner.possible(condition.alternatives)
+        never = condition.alternatives is not None and not self.reasoner.possible(condition.alternatives)
         return _Gate(rule, condition, self._places.of_condition(offer.name, section, rule.id, rule.when), never)
 
     def _condition(self, when: str) -> _Condition:
@@ -115,7 +117,7 @@ class _Analysis:
             yield _finding(FindingKind.SWITCHED_OFF, gate, f"{name} is always false: it refuses everyone")
         elif gate.never:
             yield _finding(FindingKind.NEVER_HOLDS, gate, f"{name} can never hold{self._because(alternatives)}")
-        elif gate.condition.constant or (alternatives is not None and self._reasoner.certain(alternatives)):
+        elif gate.condition.constant or (alternatives is not None and self.reasoner.certain(alternatives)):
             yield _finding(FindingKind.ALWAYS_HOLDS, gate, f"{name} always holds: it refuses no one")
         else:
             yield from self._dead_parts(gate)
@@ -123,7 +125,7 @@ class _Analysis:
     def _because(self, alternatives: Alternatives | None) -> str:
         if alternatives is None or len(alternatives) != 1:
             return ""
-        texts = [test.text for test in self._reasoner.core(alternatives[0])]
+        texts = [test.text for test in self.reasoner.core(alternatives[0])]
         return f": {_listed(texts)} {'never holds' if len(texts) == 1 else 'exclude each other'}"
 
     def _dead_parts(self, gate: _Gate) -> Iterator[Finding]:
@@ -135,7 +137,7 @@ class _Analysis:
             if isinstance(operand, Literal):
                 continue
             part = alternatives_of(CheckedExpression(expression=operand, type=checked.type, types=checked.types))
-            if part is not None and not self._reasoner.possible(part):
+            if part is not None and not self.reasoner.possible(part):
                 yield _finding(FindingKind.DEAD_PART, gate, f"in {gate.rule.id} the part {render(operand)} never holds")
 
     def _after(self, gate: _Gate, earlier: Sequence[_Gate]) -> Iterator[Finding]:
@@ -170,10 +172,10 @@ class _Analysis:
     def _imply(self, gates: Sequence[_Gate], gate: _Gate) -> bool:
         """Whether the rules together imply the other; not said of rules that exclude each other."""
         alternatives = gate.condition.alternatives
-        if alternatives is None or self._reasoner.certain(alternatives):
+        if alternatives is None or self.reasoner.certain(alternatives):
             return False
         joined = self._joined(_NO_REQUIREMENT, gates)
-        return bool(joined) and self._reasoner.implies(joined, alternatives)
+        return bool(joined) and self.reasoner.implies(joined, alternatives)
 
     def _implies(self, first: _Gate, second: _Gate) -> bool:
         if not _related(first, second):
@@ -187,7 +189,7 @@ class _Analysis:
 
     def _joined(self, joined: Alternatives, gates: Sequence[_Gate]) -> Alternatives:
         for gate in gates:
-            joined = self._reasoner.joined(joined, gate.alternatives)
+            joined = self.reasoner.joined(joined, gate.alternatives)
         return joined
 
     def _together(self, offer: Offer, gates: Sequence[_Gate]) -> Alternatives:
@@ -235,8 +237,8 @@ class _Analysis:
             condition = self._condition(when)
             if condition.constant is True or condition.alternatives is None:
                 continue
-            alone = self._reasoner.possible(condition.alternatives)
-            if alone and self._reasoner.compatible(together, condition.alternatives):
+            alone = self.reasoner.possible(condition.alternatives)
+            if alone and self.reasoner.compatible(together, condition.alternatives):
                 continue
             why = f"the rules of {offer.name} exclude it" if alone else "its condition can never hold"
             place = self._places.of_condition(offer.name, section, label, when)

@@ -13,11 +13,16 @@ from decision_engine.features.definitions import (
     ProfileAttribute,
 )
 from decision_engine.features.dictionary import PRODUCT_COUNT, attribute_infos, attribute_names
+from decision_engine.features.linked import Link, LinkedAttribute
 from decision_engine.strategy_loading.conditions import Vocabulary
 from decision_engine.strategy_loading.defaults import read_default
 from decision_engine.strategy_loading.derivations import read_derived
 from decision_engine.strategy_loading.feature_declarations import EventFields, read_features
+from decision_engine.strategy_loading.labels import read_segments, read_tags
+from decision_engine.strategy_loading.links import linked_infos, read_links
 from decision_engine.strategy_loading.section import Section, distinct
+from decision_engine.strategy_loading.triggers import CONTEXT_NAME, trigger_context, trigger_values
+from decision_engine.tags import Segment, Tag
 
 _RESERVED = frozenset({"now", CHANNEL, "context", PRODUCT_COUNT})
 
@@ -29,6 +34,10 @@ class CustomerKnowledge:
     declarations: FeatureDeclarations
     dictionary: Mapping[str, AttributeInfo]
     vocabulary: Vocabulary
+    segments: tuple[Segment, ...]
+    tags: tuple[Tag, ...]
+    links: tuple[Link, ...] = ()
+    linked: tuple[LinkedAttribute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ def read_declarations(root: Section, basics: Basics, event_fields: EventFields) 
     profile, untyped = _profile(root, basics.locales)
     features, unsound = read_features(root, basics.locales, event_fields)
     _check_names(root, features, {attribute.name for attribute in profile})
-    context = _context(root, basics.locales)
+    context = [*_context(root, basics.locales), *trigger_context(root, basics.locales)]
     base = FeatureDeclarations(
         time_zone=basics.time_zone,
         profile=tuple(sorted(profile, key=lambda attribute: attribute.name)),
@@ -60,14 +69,26 @@ def read_declarations(root: Section, basics: Basics, event_fields: EventFields) 
         doubtful=untyped | unsound,
         values={attribute.name: attribute.values for attribute in profile if attribute.values},
     )
-    derived, doubtful = read_derived(root, basics.locales, known)
+    segments = read_segments(root, basics.locales)
+    derived, doubtful = read_derived(root, basics.locales, known, segments)
     declarations = replace(base, derived=derived)
     dictionary = attribute_infos(declarations, event_fields)
+    links, linked = read_links(root, basics.locales, dictionary)
+    dictionary |= linked_infos(links, linked)
+    doubtful |= known.doubtful
+    own = Vocabulary(
+        types={name: info.type for name, info in dictionary.items()}, doubtful=doubtful, values=known.values
+    )
+    tags = read_tags(root, basics.locales, own)
     types = rule_types(dictionary, base.context)
     return CustomerKnowledge(
         declarations=declarations,
         dictionary=dictionary,
-        vocabulary=Vocabulary(types=types, doubtful=known.doubtful | doubtful, values=known.values),
+        vocabulary=Vocabulary(types=types, doubtful=doubtful, values={**known.values, **trigger_values(root)}),
+        segments=tuple(segment for _, segment in sorted(segments, key=lambda pair: pair[1].name)),
+        tags=tags,
+        links=links,
+        linked=linked,
     )
 
 
@@ -117,6 +138,9 @@ def _context(root: Section, locales: Sequence[str]) -> list[ContextAttribute]:
     sections = root.sections("context")
     facts = [_context_attribute(section, locales) for section in sections]
     distinct(sections, [fact.name for fact in facts], "name")
+    for section, fact in zip(sections, facts, strict=True):
+        if fact.name == CONTEXT_NAME and root.given("triggers"):
+            section.problem(f"{CONTEXT_NAME} is the trigger that decides; choose another name", "name")
     return [fact for fact in facts if fact.name]
 
 

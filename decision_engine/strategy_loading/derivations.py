@@ -10,17 +10,22 @@ from decision_engine.conditions.syntax import names_in
 from decision_engine.conditions.typing_rules import Kind, kind_of
 from decision_engine.features.definitions import AttributeType, DerivedFeature
 from decision_engine.strategy_loading.conditions import Vocabulary, read_expression
+from decision_engine.strategy_loading.labels import as_derived
 from decision_engine.strategy_loading.section import Section, distinct
+from decision_engine.tags import Segment
 
 
 def read_derived(
-    root: Section, locales: Sequence[str], vocabulary: Vocabulary
+    root: Section, locales: Sequence[str], vocabulary: Vocabulary, segments: Sequence[tuple[Section, Segment]] = ()
 ) -> tuple[tuple[DerivedFeature, ...], frozenset[str]]:
-    """The derived features, each after those it reads, and the names of those with faults. `vocabulary` holds the
-    attributes that are not derived."""
-    sections = root.sections("derived")
+    """The derived features, segments among them, each after those it reads, and the names of those with faults.
+    `vocabulary` holds the attributes that are not derived."""
+    sections = list(root.sections("derived"))
     declared = [_declaration(section, locales) for section in sections]
     distinct(sections, [feature.name for feature in declared], "name")
+    keys = ["expression"] * len(sections) + ["when"] * len(segments)
+    sections += [section for section, _ in segments]
+    declared += [as_derived(segment) for _, segment in segments]
     doubtful: set[str] = set()
     for section, feature in zip(sections, declared, strict=True):
         if feature.name in vocabulary.types:
@@ -30,8 +35,8 @@ def read_derived(
         doubtful=vocabulary.doubtful,
         values=vocabulary.values,
     )
-    for section, feature in zip(sections, declared, strict=True):
-        _, checked = read_expression(section, "expression", everything)
+    for section, feature, key in zip(sections, declared, keys, strict=True):
+        _, checked = read_expression(section, key, everything)
         if checked is None or not _gives(section, checked, feature.type):
             doubtful.add(feature.name)
         section.finish()

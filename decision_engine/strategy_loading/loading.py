@@ -9,8 +9,10 @@ from decision_engine.errors import StrategyInvalid
 from decision_engine.identifiers import PlacementId, StrategyVersion, key32
 from decision_engine.offers import LocalText, Offer, Placement
 from decision_engine.strategy import ConsentPurpose, ContactLimit, Strategy
+from decision_engine.strategy_loading.attribution import Attributable, read_attribution
 from decision_engine.strategy_loading.boosts import read_boosts
 from decision_engine.strategy_loading.catalogue import Surroundings, read_offers
+from decision_engine.strategy_loading.conditions import Vocabulary
 from decision_engine.strategy_loading.contact_limits import read_contact_policy
 from decision_engine.strategy_loading.declarations import Basics, read_declarations
 from decision_engine.strategy_loading.document import Node
@@ -25,6 +27,7 @@ from decision_engine.strategy_loading.placements import read_placements
 from decision_engine.strategy_loading.rules import Language, Policy, read_policies
 from decision_engine.strategy_loading.section import Problems, Section
 from decision_engine.strategy_loading.slates import read_slate
+from decision_engine.strategy_loading.triggers import TriggerNames, read_triggers
 from decision_engine.strategy_loading.versioning import strategy_version
 from decision_engine.strategy_loading.volumes import read_volumes, volume_names
 
@@ -50,7 +53,6 @@ def _read(root: Section, event_fields: EventFields) -> Strategy:
     suitability = read_suitability(root, customers.vocabulary)
     hierarchy = read_hierarchy(root, basics.locales)
     placements = read_placements(root, basics.locales)
-    _check_channels(root, placements)
     language = Language(vocabulary=customers.vocabulary, locales=basics.locales)
     surroundings = Surroundings(
         language=language,
@@ -88,8 +90,21 @@ def _read(root: Section, event_fields: EventFields) -> Strategy:
         texts=_texts(basics.locales, consents, offers, contacts.limits),
         levers=read_lever_changes(root, offers, lever_scopes),
         boosts=read_boosts(root),
+        segments=customers.segments,
+        tags=customers.tags,
+        links=customers.links,
+        linked=customers.linked,
     )
-    return _with_sections_over_offers(root, strategy, hierarchy)
+    return _completed(root, strategy, hierarchy, customers.vocabulary, event_fields)
+
+
+def _completed(
+    root: Section, strategy: Strategy, hierarchy: Hierarchy, vocabulary: Vocabulary, event_fields: EventFields
+) -> Strategy:
+    """Adds what is declared over offers, placements and attributes."""
+    _check_channels(root, strategy.placements)
+    strategy = _with_attribution(root, _with_sections_over_offers(root, strategy, hierarchy), event_fields)
+    return _with_triggers(root, strategy, hierarchy, vocabulary, event_fields)
 
 
 def _with_sections_over_offers(root: Section, strategy: Strategy, hierarchy: Hierarchy) -> Strategy:
@@ -106,6 +121,36 @@ def _with_sections_over_offers(root: Section, strategy: Strategy, hierarchy: Hie
         holdouts=experiments.holdouts,
         experiments=experiments.layers,
     )
+
+
+def _with_attribution(root: Section, strategy: Strategy, event_fields: EventFields) -> Strategy:
+    """Adds how conversions are credited."""
+    known = Attributable(
+        offers=strategy.offers,
+        channels=sorted({placement.channel for placement in strategy.placements.values()}),
+        outbound=strategy.outbound_channels,
+        event_fields=event_fields,
+    )
+    return replace(strategy, attribution=read_attribution(root, known))
+
+
+def _with_triggers(
+    root: Section, strategy: Strategy, hierarchy: Hierarchy, vocabulary: Vocabulary, event_fields: EventFields
+) -> Strategy:
+    """Adds the patterns of events that start contacts."""
+    known = TriggerNames(
+        offers=strategy.offers,
+        groups=tuple(hierarchy.groups),
+        issues=hierarchy.issues,
+        placements=strategy.placements,
+        attributes=strategy.dictionary,
+        elsewhere=frozenset(attribute.name for attribute in strategy.linked),
+        profile={attribute.name: attribute.type for attribute in strategy.declarations.profile},
+        vocabulary=vocabulary,
+        event_fields=event_fields,
+        locales=strategy.locales,
+    )
+    return replace(strategy, triggers=read_triggers(root, known))
 
 
 def _policies(root: Section, language: Language, hierarchy: Hierarchy) -> tuple[Policy, ...]:

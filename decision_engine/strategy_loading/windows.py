@@ -8,7 +8,7 @@ from decision_engine.strategy import ContactWindow
 from decision_engine.strategy_loading.document import ListNode, Node, ScalarNode
 from decision_engine.strategy_loading.section import Section
 
-_FEATURE_WINDOW = re.compile(r"([1-9][0-9]{0,4})([hd])")
+_FEATURE_WINDOW = re.compile(r"([1-9][0-9]{0,4})(mo|[mhdw])")
 _CONTACT_WINDOW = re.compile(r"([1-9][0-9]{0,8})([smhd])")
 _Windows = TypeVar("_Windows", Window, tuple[Window, Window])
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -18,7 +18,7 @@ _LONGEST_CONTACT_WINDOW = 400 * 86_400
 
 def feature_windows(section: Section) -> tuple[Window, ...]:
     """The windows of any feature but a ratio."""
-    windows = [_window(section, item) for item in _items(section)]
+    windows = [feature_window(section, "windows", item) for item in _items(section)]
     return _distinct(section, tuple(window for window in windows if window is not None))
 
 
@@ -26,7 +26,9 @@ def feature_window_pairs(section: Section) -> tuple[tuple[Window, Window], ...]:
     """The windows of a ratio: each a short one and a longer one of the same unit."""
     pairs: list[tuple[Window, Window]] = []
     for item in _items(section):
-        both = [_window(section, window) for window in item.items] if isinstance(item, ListNode) else []
+        both = (
+            [feature_window(section, "windows", window) for window in item.items] if isinstance(item, ListNode) else []
+        )
         if len(both) != 2:
             section.problems.add(item, section.path_of("windows"), "a ratio takes pairs of windows, such as [7d, 90d]")
             continue
@@ -90,12 +92,14 @@ def _items(section: Section) -> tuple[Node, ...]:
     return ()
 
 
-def _window(section: Section, node: Node) -> Window | None:
+def feature_window(section: Section, key: str, node: Node) -> Window | None:
+    """One window, such as `7d`; None after a fault."""
     text = str(node.value) if isinstance(node, ScalarNode) else ""
     match = _FEATURE_WINDOW.fullmatch(text)
     if match is None:
         written = f"{text!r}" if text else "a list or mapping"
-        section.problems.add(node, section.path_of("windows"), f"{written} is no window; write hours or days: 24h, 7d")
+        message = f"{written} is no window; write 15m, 24h, 7d, 4w or 12mo"
+        section.problems.add(node, section.path_of(key), message)
         return None
     return Window(match.group(2), int(match.group(1)))
 

@@ -118,7 +118,7 @@ def test_with_the_fields_of_events_the_layout_is_the_same():
         (make_feature(window_pairs=((WEEK, MONTH),)), "only a ratio"),
         (make_feature(aggregate=Aggregate.TREND, windows=()), "trend takes windows"),
         (make_feature(field=None), "sum takes a field"),
-        (make_feature(windows=(Window("w", 1),)), "hours or days"),
+        (make_feature(windows=(Window("y", 1),)), "hours or days"),
         (make_feature(windows=(Window("d", 0),)), "hours or days"),
         (make_feature(aggregate=Aggregate.DAYS_SINCE_LAST, windows=(Window("h", 4),)), "windows are in days"),
         (make_feature(where="direction =="), "cannot be used"),

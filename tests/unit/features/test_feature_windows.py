@@ -261,3 +261,39 @@ def test_derived_features_follow_their_parts_and_are_missing_with_them():
     found = attributes(features, amounts(("2026-03-08T10:00", 8)), "2026-03-08T12:00", derived=derived)
     assert (found["share"], found["twice"]) == (1.0, 2.0)
     assert "nothing" not in found
+
+
+def test_sums_extremes_and_decay_beyond_what_doubles_hold_are_exact():
+    large = 2**53
+    days = [(f"2026-03-{day:02}T12:00", (-1) ** day * (large - day)) for day in range(1, 9)]
+    features = [
+        make_feature(Aggregate.COUNT, "3d", "8d", name="events"),
+        make_feature(Aggregate.SUM, "1d", "3d", "8d", name="total", field="amount"),
+        make_feature(Aggregate.MIN, "3d", name="least", field="amount"),
+        make_feature(Aggregate.MAX, "3d", name="most", field="amount"),
+        make_feature(Aggregate.DECAYED, "8d", name="pace", field="amount", half_life=Window("d", 1)),
+    ]
+    many = [pair for pair in amounts(*days) for _ in range(3)]
+    found = attributes(features, many, "2026-03-08T23:00")
+    signed = {day: (-1) ** day * (large - day) for day in range(1, 9)}
+    assert (found["events_3d"], found["events_8d"]) == (9, 24)
+    assert found["total_1d"] == 3 * signed[8]
+    assert found["total_3d"] == 3 * sum(signed[day] for day in (6, 7, 8))
+    assert found["total_8d"] == 3 * sum(signed.values())
+    assert (found["least_3d"], found["most_3d"]) == (signed[7], signed[6])
+    weighed = sum(round(2 ** (20 - (8 - day))) * 3 * value for day, value in signed.items())
+    assert found["pace_8d"] == weighed / 2**20
+
+
+def test_what_lies_ahead_of_the_moment_read_as_of_is_left_out_of_everything_that_windows_tell():
+    features = [
+        make_feature(Aggregate.COUNT, "7d", name="events"),
+        make_feature(Aggregate.MAX, "7d", name="most", field="amount"),
+        make_feature(Aggregate.DISTINCT, "7d", name="kinds", field="amount"),
+        make_feature(Aggregate.ACTIVE, "7d", name="active"),
+        make_feature(Aggregate.DECAYED, name="pace", half_life=Window("d", 1)),
+        make_feature(Aggregate.DAYS_SINCE_LAST, "7d", name="since"),
+    ]
+    found = attributes(features, WEEK, "2026-03-03T12:00")
+    assert (found["events_7d"], found["most_7d"], found["kinds_7d"]) == (1, 100, 1)
+    assert (found["active_7d"], found["pace"], found["since_7d"]) == (1, 0.25, 2)

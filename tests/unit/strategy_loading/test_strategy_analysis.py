@@ -234,3 +234,23 @@ def test_a_gate_that_turns_its_condition_round_is_found_where_it_was_written(cha
     finding = only(path)
     assert (finding.kind, finding.place.path) == (FindingKind.NEVER_HOLDS, "service_first[complaint].when")
     assert finding.place.line == line_of(path, "id: complaint")
+
+
+@pytest.mark.parametrize(
+    ("guard", "kind", "says"),
+    [
+        ('event.method == "qr" && event.method == "voice"', FindingKind.NEVER_HOLDS, "can never hold"),
+        ("age > 5 && age < 3", FindingKind.NEVER_HOLDS, "can never hold"),
+        ("false", FindingKind.SWITCHED_OFF, "is always false"),
+        ("1 < 2", FindingKind.ALWAYS_HOLDS, "always holds"),
+    ],
+)
+def test_a_triggers_guard_is_judged_as_rules_are(tmp_path: Path, guard: str, kind: FindingKind, says: str) -> None:
+    path = tmp_path / "strategy.yaml"
+    trigger = "  - name: login\n    title: {zh-CN: 登录, en: Login}\n    on: {event: bank.channel.login}\n"
+    trigger += f"    contact: {{placement: home_banner}}\n    before: 'age > 5'\n    when: '{guard}'\n"
+    path.write_text(SAMPLE.read_text("utf-8") + "\ntriggers:\n" + trigger, encoding="utf-8")
+    finding = only(path)
+    assert finding.kind is kind
+    assert finding.message.startswith(f"the guard when of login {says}")
+    assert (finding.place.path, finding.place.line) == ("triggers[login].when", line_of(path, f"when: '{guard}'"))
