@@ -27,9 +27,11 @@ ARCHIVE_SCHEMA = pa.schema(
         pa.field("tracking_id", pa.string()),
         pa.field("outcome", pa.string()),
         pa.field("value", pa.string()),
+        pa.field("key", pa.string()),
     ]
 )
-"""One row a record; `value` is the event as structured JSON, null for a tombstone."""
+"""One row a record; `value` is the event as structured JSON, null for a tombstone. `key` is the record's; files written
+before it was kept do not have the column."""
 
 UNREADABLE_DAY = "unreadable"
 

@@ -157,7 +157,7 @@ class ParquetArchive:
         unfinished = finished.with_name(f".{finished.name}")
         with pq.ParquetWriter(unfinished, ARCHIVE_SCHEMA, compression="zstd") as writer:
             for part in parts:
-                writer.write_table(pq.read_table(part.path, schema=ARCHIVE_SCHEMA, partitioning=None))
+                writer.write_table(_whole_table(part.path))
         _sync([unfinished])
         self._on_step("merge staged")
         unfinished.rename(finished)
@@ -228,6 +228,24 @@ class ArchiveReader:
         return None
 
 
+def _whole_table(path: Path) -> pa.Table:
+    """A file's rows in the present columns. Before keys were kept, only events whose key was their subject counted."""
+    table = pq.read_table(path, schema=ARCHIVE_SCHEMA, partitioning=None)
+    if "key" in pq.read_schema(path).names:
+        return table
+    return table.set_column(table.schema.get_field_index("key"), ARCHIVE_SCHEMA.field("key"), table.column("subject"))
+
+
+def archived_positions(root: Path) -> dict[Partition, Position]:
+    """Up to where the archive holds every partition; those never archived are absent. Raises ArchiveUnusable where what
+    says so is damaged or there is no archive at all."""
+    if not (root / POSITIONS).is_dir():
+        raise ArchiveUnusable(
+            f"there is no archive in {root}: KAIROS_ARCHIVE_PATH names another folder, or none was kept"
+        )
+    return _read_positions(root)
+
+
 def record_mark(delivery: Delivery) -> str:
     """What a record is recognised by: its event id, or its size where it has none."""
     text = _structured_text(delivery)
@@ -244,6 +262,7 @@ def _rows_by_day(deliveries: Sequence[Delivery]) -> dict[str, list[dict[str, obj
         day = moment.strftime("%Y-%m-%d") if isinstance(moment, datetime) else UNREADABLE_DAY
         row["partition"], row["offset"] = delivery.partition, delivery.offset
         row["value"] = None if text is None else text.decode(errors="backslashreplace")
+        row["key"] = None if delivery.key is None else delivery.key.decode(errors="backslashreplace")
         days[day].append(row)
     return days
 

@@ -1,0 +1,164 @@
+"""Roles beside the API follow the active strategy, too: each works for one version until another is served.
+
+A role that builds states goes on with those of the version before for as long as an API node still reads them, and only
+then takes up the next: no decision stands on states that nobody keeps current.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from event_schemas.topics import CONTROL
+from services.adapters.control_topic import ControlTopic
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_namespaces import RedisNamespaces
+from services.adapters.strategy_versions import StrategyVersions
+from services.adapters.ulid_ids import UlidIds
+from services.bootstrap import (
+    LoadedStrategy,
+    load_kept_strategy,
+    load_strategy,
+    namespace_use,
+    node_identity,
+    node_name,
+    open_event_stream,
+    open_publisher,
+    open_strategy_versions,
+)
+from services.ports import EventPublisher, NamespaceUse, ShellError, StoreUnavailable
+from services.settings import Settings
+from services.use_cases.live_strategy import ACTIVATING, ActiveVersion
+
+HAND_OVER_SECONDS = 60.0
+"""Longest time to go on for API nodes that do not leave the version before: such a node is stuck, not slow."""
+_LOOK_SECONDS = 0.2
+_RETRY_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+Work = Callable[[LoadedStrategy, asyncio.Event], Awaitable[None]]
+"""The role's work for one strategy, until the event is set."""
+
+
+@dataclass(slots=True, kw_only=True)
+class ActiveStrategy:
+    """The version this role works for, and the one that is active."""
+
+    role: str
+    loaded: LoadedStrategy
+    active: ActiveVersion
+    versions: StrategyVersions
+    namespaces: RedisNamespaces | None = None
+    """Of a role that keeps states; others need not wait for anybody."""
+    announce: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def version(self) -> str:
+        """What the role works for now."""
+        return self.loaded.strategy.version
+
+    def use(self) -> NamespaceUse:
+        """What the role says it uses."""
+        return namespace_use(self.role, node_name(self.role), self.loaded.prepared, self.loaded.features)
+
+    async def next(self) -> LoadedStrategy:
+        """Returns once another version is active, can be read, and is what the API serves."""
+        while True:
+            act = self.active.act
+            if act is not None and act.version != self.version:
+                try:
+                    loaded = await asyncio.to_thread(load_kept_strategy, self.versions, act.version)
+                except ShellError as error:
+                    _log.error(
+                        *("the active version cannot be read, %s goes on: %s", self.version, error),
+                        extra={"action": "follow"},
+                    )
+                else:
+                    if await self._taken_up(loaded):
+                        return loaded
+            self.active.changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.active.changed.wait(), _RETRY_SECONDS)
+
+    async def _taken_up(self, coming: LoadedStrategy) -> bool:
+        """Waits until no API node reads the states built here; False when meanwhile yet another became active."""
+        waited = 0.0
+        while (
+            self.namespaces is not None
+            and coming.features.layout != self.loaded.features.layout
+            and waited < HAND_OVER_SECONDS
+        ):
+            with suppress(StoreUnavailable):
+                users = await self.namespaces.in_use()
+                if not any(u.role == "api" and u.layout == self.loaded.features.layout for u in users):
+                    break
+            await asyncio.sleep(_LOOK_SECONDS)
+            waited += _LOOK_SECONDS
+        act = self.active.act
+        return act is not None and act.version == coming.strategy.version
+
+
+@asynccontextmanager
+async def active_version(settings: Settings, role: str, publisher: EventPublisher) -> AsyncIterator[ActiveVersion]:
+    """What the control topic says is active, followed while the context lasts. Raises BusUnavailable, ControlUnread."""
+    active = ActiveVersion()
+    async with open_event_stream(settings, [CONTROL]) as stream:
+        control = ControlTopic(stream, publisher, node_identity(role.replace("-", "_"), UlidIds()))
+        for event_type in ACTIVATING:
+            control.subscribe(event_type, active.on_act)
+        async with control:
+            yield active
+
+
+@asynccontextmanager
+async def active_strategy(
+    settings: Settings, role: str, *, keeps_states: bool = False
+) -> AsyncIterator[ActiveStrategy]:
+    """The active strategy, followed while the context lasts: what the control topic says, and without any act there the
+    strategy of the settings. A role that keeps states tells everybody whose. Raises StrategyInvalid, StrategyUnknown,
+    StoreUnavailable, BusUnavailable, ControlUnread."""
+    versions = open_strategy_versions(settings)
+    async with AsyncExitStack() as stack:
+        publisher = await stack.enter_async_context(open_publisher(settings))
+        active = await stack.enter_async_context(active_version(settings, role, publisher))
+        loaded = await asyncio.to_thread(_first, settings, active, versions)
+        following = ActiveStrategy(role=role, loaded=loaded, active=active, versions=versions)
+        if keeps_states:
+            client = await stack.enter_async_context(RedisClient.open(settings.redis_url))
+            following.namespaces = RedisNamespaces(client, settings.namespace)
+            following.announce = await stack.enter_async_context(following.namespaces.announcing(following.use))
+        yield following
+
+
+async def work_for_active(following: ActiveStrategy, stop: asyncio.Event, work: Work) -> None:
+    """Runs the work for one version after the other until `stop` is set. Raises what the work raises."""
+    while not stop.is_set():
+        until = asyncio.Event()
+        coming = asyncio.create_task(following.next(), name="next-strategy")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        working = asyncio.ensure_future(work(following.loaded, until))
+        try:
+            await asyncio.wait({coming, stopping, working}, return_when=asyncio.FIRST_COMPLETED)
+            until.set()
+            await working
+            if coming.done() and not stop.is_set():
+                following.loaded = coming.result()
+                following.announce()
+                _log.info("working for strategy %s now", following.version, extra={"action": "follow"})
+            elif not stop.is_set():
+                return
+        finally:
+            until.set()
+            for task in (coming, stopping):
+                task.cancel()
+
+
+def _first(settings: Settings, active: ActiveVersion, versions: StrategyVersions) -> LoadedStrategy:
+    if active.act is None:
+        return load_strategy(settings)
+    try:
+        return load_kept_strategy(versions, active.act.version)
+    except ShellError as error:
+        _log.error("%s; the strategy of the settings stands in", error, extra={"action": "follow"})
+        return load_strategy(settings)
