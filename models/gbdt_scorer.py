@@ -7,15 +7,32 @@ from numpy.typing import NDArray
 from decision_engine.propensity import FeatureSchema, Matrix
 from models.calibration import Calibration
 from models.errors import ArtifactUnreadable, MatrixRefused
+from models.exact_forms import MarginForm
 
 MODEL_FILE = "model.txt"
 CALIBRATION_FILE = "calibration.json"
 
 
+class BoosterForm:
+    """LightGBM's own call: what every other form of the trees is measured by."""
+
+    name = "booster"
+    __slots__ = ("_booster",)
+
+    def __init__(self, booster: lightgbm.Booster) -> None:
+        self._booster = booster
+
+    def margins(self, matrix: Matrix) -> NDArray[np.float64]:
+        """One margin a row."""
+        # One thread: the library's default doubles the CPU of a small call and gives multi-millisecond tails.
+        margins = self._booster.predict(matrix, raw_score=True, num_threads=1)
+        return np.asarray(margins, dtype=np.float64)
+
+
 class GbdtScorer:
     """Trees over the schema's columns. Safe to share between requests: scoring changes nothing."""
 
-    __slots__ = ("_booster", "_calibration", "_schema", "_version")
+    __slots__ = ("_booster", "_calibration", "_form", "_schema", "_version")
 
     def __init__(
         self, *, version: str, schema: FeatureSchema, booster: lightgbm.Booster, calibration: Calibration
@@ -28,6 +45,7 @@ class GbdtScorer:
         self._schema = schema
         self._booster = booster
         self._calibration = calibration
+        self._form: MarginForm = BoosterForm(booster)
 
     @property
     def version(self) -> str:
@@ -49,9 +67,29 @@ class GbdtScorer:
 
     def margins(self, matrix: Matrix) -> NDArray[np.float64]:
         """Raw log-odds of the trees, before calibration."""
-        # One thread: the library's default doubles the CPU of a small call and gives multi-millisecond tails.
-        margins = self._booster.predict(np.ascontiguousarray(matrix), raw_score=True, num_threads=1)
-        return np.asarray(margins, dtype=np.float64)
+        return self._form.margins(np.ascontiguousarray(matrix, dtype=np.float64))
+
+    @property
+    def form(self) -> str:
+        """By what the trees are walked: `booster`, or the name of a faster form."""
+        return self._form.name
+
+    @property
+    def reference(self) -> MarginForm:
+        """LightGBM's own call, whatever the trees are walked by."""
+        return BoosterForm(self._booster)
+
+    def text(self) -> str:
+        """The trees as LightGBM writes them."""
+        return str(self._booster.model_to_string())
+
+    def walked_by(self, form: MarginForm) -> "GbdtScorer":
+        """The same scorer over a form that was found exact."""
+        other = GbdtScorer(
+            version=self._version, schema=self._schema, booster=self._booster, calibration=self._calibration
+        )
+        other._form = form
+        return other
 
 
 def booster_from_text(text: str) -> lightgbm.Booster:

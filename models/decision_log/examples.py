@@ -45,7 +45,8 @@ class LoggedOption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedCandidate:
-    """A scored candidate of a placement: its priority is `propensity * boost - cost`."""
+    """A scored candidate of a placement: its priority is `propensity * boost - cost`. `selection_probability` is the
+    chance to stand where it stood; of one not offered, to stand at any of the places asked for."""
 
     placement: str
     offer: str
@@ -53,6 +54,7 @@ class LoggedCandidate:
     propensity: float
     boost: float
     cost: float = 0.0
+    selection_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,7 @@ def _candidate(candidate: Candidate | CandidateRecord) -> LoggedCandidate:
         propensity=candidate.propensity or 0.0,
         boost=weight * float(candidate.value or 0) * lever,
         cost=candidate.resource_cost or 0.0,
+        selection_probability=candidate.selection_probability,
     )
 
 

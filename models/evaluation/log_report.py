@@ -14,10 +14,12 @@ from models.decision_log.offer_catalogue import offers_of_model
 from models.decision_log.records import read_decisions
 from models.errors import EvaluationRefused
 from models.evaluation.discrimination import auc_estimate
-from models.evaluation.greedy_policy import JudgedRanking, compare_policies
 from models.evaluation.intervals import Estimate
 from models.evaluation.measures import measure
-from models.evaluation.policy_value import PolicyValue
+from models.evaluation.off_policy.first_choices import RewardRule, first_choices, judged_policy, recorded_choices
+from models.evaluation.off_policy.judgement import judge_policies
+from models.evaluation.off_policy.ranking_policy import RankingPolicy
+from models.evaluation.off_policy.report import report_lines
 from models.evaluation.report import aligned, metrics_table
 
 Vector = NDArray[np.float64]
@@ -57,28 +59,19 @@ def segment_table(examples: Sequence[Example], labels: Vector, probabilities: Ve
     return aligned(table)
 
 
-def policy_table(values: Sequence[tuple[str, PolicyValue]]) -> list[str]:
-    """Estimates of accepted options a choice, one line a policy."""
-    table = [("policy", "choices", "IPS", "95 % interval", "SNIPS", "95 % interval", "effective")]
-    for title, value in values:
-        ips, snips = value.inverse_propensity, value.self_normalised
-        cells = (f"{ips.value:.5f}", _interval(ips), f"{snips.value:.5f}", _interval(snips))
-        table.append((title, f"{value.observations:,}", *cells, f"{value.effective_samples:,.0f}"))
-    warnings = [f"warning: {title}: {value.warning}" for title, value in values if value.warning]
-    return [*aligned(table), *warnings]
-
-
 def _policy_lines(query: LogQuery, scorer: Scorer) -> list[str]:
     responses = responses_of(query)
-    accepted = accepted_within(responses, attribution_rule(query, responses))
+    window = attribution_rule(query, responses)
+    rule = RewardRule(accepted=accepted_within(responses, window))
+    ranking = RankingPolicy(scorer=scorer, offers=offers_of_model(query.offers, query.model), zone=query.zone)
     decisions = read_decisions(query.archive, query.period, strategy_of=query.strategy_of)
+    choices = list(first_choices(decisions, window))
     try:
-        offers = offers_of_model(query.offers, query.model)
-        ranking = JudgedRanking(scorer=scorer, offers=offers, zone=query.zone)
-        compared = compare_policies(decisions, accepted, ranking)
+        recorded = recorded_choices(choices, rule)
+        policy = judged_policy(choices, ranking.chances, rule)
+        return report_lines(judge_policies(recorded, {f"ranked by {scorer.version}": policy}))
     except EvaluationRefused as error:
         return [f"policy value: {error}"]
-    return policy_table([("as logged", compared.logged), (f"ranked by {scorer.version}", compared.greedy)])
 
 
 def _auc_cells(labels: Vector, probabilities: Vector) -> tuple[str, str]:

@@ -137,6 +137,24 @@ async def test_a_bad_version_leaves_the_last_good_one_serving(
     assert failures == [event.data.name]
 
 
+async def test_another_strategy_is_served_by_the_models_it_can_fill(
+    provider: ArtifactModelProvider, registry: ModelRegistry, failures: list[str], tmp_path: Path
+) -> None:
+    """What this strategy could not fill serves the next, and what the next cannot fill comes back with this one."""
+    both = AvailableColumns(texts=frozenset(), numbers=AVAILABLE.numbers | {(ColumnSource.ATTRIBUTE, "shoe_size")})
+    neither = AvailableColumns(texts=frozenset(), numbers=frozenset())
+    good = make_version(registry, 1)
+    await provider.on_promoted(promoted(good))
+    wider = unknown_column(registry, tmp_path)
+    await provider.on_promoted(wider)
+    served = []
+    for columns in (AVAILABLE, both, neither, AVAILABLE, both):
+        await provider.adopt(columns)
+        served.append({scorer.version for scorer in provider.scorers().values()})
+    assert served == [{good.version}, {wider.data.version}, set(), set(), {wider.data.version}]
+    assert set(failures) == {"cross_sell"}
+
+
 async def test_a_model_that_gives_no_probabilities_is_refused(
     provider: ArtifactModelProvider, registry: ModelRegistry, failures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
