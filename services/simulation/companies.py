@@ -4,24 +4,11 @@ import json
 
 import numpy as np
 
+from event_schemas.business_signals import SIGNAL_KINDS
 from services.simulation.envelopes import Draft
 
 SIGNALS_PER_DAY = 0.03
-SIGNALS: tuple[tuple[str, str, str], ...] = (
-    ("bid_won", "A", "positive"),
-    ("project_approved", "A", "positive"),
-    ("capital_raised", "A", "positive"),
-    ("subsidiary_founded", "B", "positive"),
-    ("financing_round", "A", "positive"),
-    ("loan_maturing", "B", "positive"),
-    ("guarantee_expiring", "C", "positive"),
-    ("export_growth", "B", "positive"),
-    ("executive_change", "C", "positive"),
-    ("payroll_growth", "B", "positive"),
-    ("land_acquired", "B", "positive"),
-    ("lawsuit", "B", "negative"),
-    ("tax_arrears", "A", "negative"),
-)
+SIGNALS = tuple((kind.value, known.grade, known.direction) for kind, known in SIGNAL_KINDS.items())
 INDUSTRIES = ("manufacturing", "trade", "construction", "technology", "logistics", "catering")
 
 
@@ -35,6 +22,7 @@ def company_profiles(companies: int, seed: int) -> list[Draft]:
             "branch_id": f"B{number % 40 + 1:03d}",
             "manager_id": f"M{number % 25 + 1:03d}",
             "kyc_level": 3,
+            "customer_class": "company",
         }
         drafts.append(Draft(1, "bank.profile.updated", f"corp:{number}", json.dumps({"attributes": attributes})))
         drafts.append(Draft(2, "bank.product.opened", f"corp:{number}", '{"product":"current_account"}'))

@@ -38,15 +38,16 @@ HOLDING_HABITS: dict[str, tuple[float, dict[str, float]]] = {
 """Log-odds of holding a product at the start, for adults, and what moves them."""
 
 
-def first_day_drafts(people: Population, seed: int, start: datetime) -> list[Draft]:
-    """Profile, holdings and consents of everybody; `start` is the first local midnight."""
+def first_day_drafts(people: Population, seed: int, start: datetime, companies: int = 0) -> list[Draft]:
+    """Profile, holdings and consents of everybody; `start` is the first local midnight. Merchants own the companies."""
     draws = np.random.default_rng([seed, 3])
     held = _holdings(people, draws)
     scores = draws.integers(0, 101, (people.size, 3))
     drafts: list[Draft] = []
     for who in range(people.size):
         subject = f"retail:{who + 1}"
-        profile = json.dumps({"attributes": _attributes(people, who, scores[who].tolist(), start)})
+        attributes = _attributes(people, who, scores[who].tolist(), start) | _links(people, who, companies)
+        profile = json.dumps({"attributes": attributes})
         drafts.append(Draft(PROFILE_SECOND, "bank.profile.updated", subject, profile))
         drafts += [
             Draft(HOLDING_SECOND, "bank.product.opened", subject, product_data(product, who))
@@ -114,6 +115,14 @@ def _attributes(people: Population, who: int, scores: list[int], start: datetime
     if matures != NEVER:
         values["next_maturity_at"] = _ms(start + timedelta(days=matures))
     return values
+
+
+def _links(people: Population, who: int, companies: int) -> dict[str, object]:
+    """Three of five live with others who bank here, up to four of neighbouring numbers together."""
+    links: dict[str, object] = {"household_id": f"H{who // 4 + 1}"} if who % 5 < 3 else {}
+    if companies and people.merchant[who]:
+        links["company_id"] = f"corp:{who % companies + 1}"
+    return links
 
 
 def _occupation(people: Population, who: int) -> str:

@@ -55,7 +55,7 @@ class Counter:
     def __init__(self, strategy: Strategy, people: Population, seed: int) -> None:
         self.strategy = strategy
         self.features: CompiledFeatures = compile_features(strategy.declarations)
-        self.states = InProcessStates(self.features)
+        self.states = InProcessStates(self.features, strategy)
         self.truth = ResponseModel(strategy.offers, seed)
         self._prepared = prepare(strategy)
         self._greedy = prepare(

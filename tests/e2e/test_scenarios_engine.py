@@ -280,3 +280,21 @@ def test_every_scenario_speaks_both_languages(bank: Any) -> None:
         for locale in ("zh-CN", "en")
     }
     assert titles == {"zh-CN": "云杉一类户，十分钟开立", "en": "An account in ten minutes"}
+
+
+# Households and companies
+
+
+def test_a_household_and_an_owned_company_count_in_a_members_decision(bank: Any) -> None:
+    anna, ben = bank.new_customer(), bank.new_customer()
+    company, home = f"corp:{anna.partition(':')[2]}", f"H{anna.partition(':')[2]}"
+    known(bank, anna, household_id=home, company_id=company, age=40, credit_score=720, overdue_days=0)
+    known(bank, ben, household_id=home, age=41)
+    bank.until(lambda: bank.attribute(anna, "household_size") == 2, "both are of one household")
+    for _ in range(3):
+        bank.send(anna, "bank.channel.page_view", {"page": "loans"})
+    until_fate(bank, anna, "agent_panel", "personal_loan", "COMPANY_IN_TROUBLE")  # what is not known bears no loan
+    known(bank, company, customer_class="company")
+    until_fate(bank, anna, "agent_panel", "personal_loan", "live")
+    bank.send(company, "bank.business.signal", {"signal": "lawsuit", "grade": "B", "direction": "negative"})
+    until_fate(bank, anna, "agent_panel", "personal_loan", "COMPANY_IN_TROUBLE")
