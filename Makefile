@@ -10,7 +10,7 @@ QUICK  ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka check fmt lint types imports schemas bench evidence train clean
+.PHONY: help setup setup-dev setup-peers setup-obp run test test-kafka check fmt lint types imports schemas bench evidence train clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,8 +31,22 @@ $(VENV)/.dev-ready: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(PIP) --editable .
 	@touch $@ $(VENV)/.run-ready
 
+$(VENV)-peers/.ready: loadtests/peers/requirements.txt | $(BIN)/python
+	@echo "setting up $(VENV)-peers, the systems measured beside ours (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV)-peers
+	@$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+$(VENV)-obp/.ready: loadtests/peers/obp.txt | $(BIN)/python
+	@echo "setting up $(VENV)-obp, the oracle of the off-policy estimators (about half a minute, once)"
+	@$(PYTHON) -m venv $(VENV)-obp
+	@$(VENV)-obp/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 setup: $(VENV)/.run-ready ## what running needs
 setup-dev: $(VENV)/.dev-ready ## what building and testing needs
+setup-peers: $(VENV)-peers/.ready ## the other systems that benchmarks run beside ours
+setup-obp: $(VENV)-obp/.ready ## the Open Bandit Pipeline, which off-policy estimates are compared with
 
 run: setup ## the whole product, embedded, with a simulated bank (DATA=… replays a real one, PORT=…)
 	@$(BIN)/kairos dev --port $(PORT) $(if $(DATA),--data $(DATA),) $(ARGS)
@@ -59,14 +73,14 @@ schemas:
 fmt: setup-dev ## put the code in its form
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
-bench: setup-dev ## the benchmarks, with the baseline beside them
+bench: setup-dev setup-peers ## the benchmarks, with the baseline beside them
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
-evidence: setup-dev ## the measurements behind the claims (AREA=path, QUICK=1)
+evidence: setup-dev setup-peers setup-obp ## the measurements behind the claims (AREA=path, QUICK=1)
 	@$(BIN)/python -m loadtests.evidence --area $(AREA) $(if $(QUICK),--quick,) $(ARGS)
 
 train: setup ## fit a model from the archive of the last run
 	@$(BIN)/kairos train --archive var/latest/archive --model cross_sell --out var/latest/models $(ARGS)
 
 clean: ## remove what builds and runs have left
-	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-obp var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,13 +14,17 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import yaml
 
+from loadtests.berka_language import is_richer, richer
+
 ZONE = ZoneInfo("Europe/Prague")
 EPOCH = date(1970, 1, 1)
 KINDS = {"VKLAD": "cash_deposit", "VYBER": "cash_withdrawal", "PREVOD Z UCTU": "transfer_in",
          "PREVOD NA UCET": "transfer_out", "VYBER KARTOU": "card"}  # fmt: skip
 CATEGORIES = {"UROK": "interest", "SLUZBY": "statement_fee", "SIPO": "household", "DUCHOD": "pension",
               "POJISTNE": "insurance", "UVER": "loan_payment", "SANKC. UROK": "penalty_interest"}  # fmt: skip
-ZERO_WHEN_EMPTY = {"count", "sum", "distinct"}
+ZERO_WHEN_EMPTY = {
+    "count", "sum", "distinct", "decayed", "active", "streak", "longest_streak", "sequence", "unfollowed",
+}  # fmt: skip
 Values = dict[str, dict[str, object]]
 
 
@@ -49,7 +53,7 @@ class BerkaOracle:
             events = self._sources.get(str(feature["source"]))
             chosen = None if events is None else _chosen(events, feature.get("where"), as_of)
             for name, window in _attributes(feature):
-                found = {} if chosen is None else _aggregate(chosen, feature, window, as_of)
+                found = {} if events is None or chosen is None else _value(events, chosen, feature, window, as_of)
                 result[name] = self._with_defaults(feature, found)
         return result
 
@@ -61,7 +65,8 @@ class BerkaOracle:
         return sorted(known)
 
     def _with_defaults(self, feature: Mapping[str, object], found: dict[str, object]) -> dict[str, object]:
-        default = feature.get("default", 0 if feature["aggregate"] in ZERO_WHEN_EMPTY else None)
+        zero = feature["over"] == "count" if "per" in feature else feature["aggregate"] in ZERO_WHEN_EMPTY
+        default = feature.get("default", 0 if zero else None)
         if default is None:
             return found
         return {account: found.get(account, default) for account in self.accounts}
@@ -142,12 +147,22 @@ def _attributes(feature: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         yield f"{feature['name']}_{'_'.join(window) if pair else window}", window
 
 
+def _value(
+    events: pd.DataFrame, chosen: pd.DataFrame, feature: Mapping[str, object], window: object, as_of: date
+) -> dict[str, object]:
+    if not is_richer(feature, window):
+        return _aggregate(chosen, feature, window, as_of)
+    return richer(chosen, feature, window, as_of, lambda of, where: _chosen(events if of is None else of, where, as_of))
+
+
 def _aggregate(events: pd.DataFrame, feature: Mapping[str, object], window: object, as_of: date) -> dict[str, object]:
     kind, field = str(feature["aggregate"]), feature.get("field")
     today = (as_of - EPOCH).days
     if kind == "ratio":
         short, long = (_days(text) for text in window)
         above, below = _amounts(events, field, today, short), _amounts(events, field, today, long)
+        if feature.get("against") == "before":
+            below, long = {a: whole - above.get(a, 0) for a, whole in below.items()}, long - short
         return {a: (above.get(a, 0) / short) / (whole / long) for a, whole in below.items() if whole}
     if kind == "trend":
         length = _days(window)

@@ -13,7 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 AREAS = ("path", "engine", "features", "models", "screens", "operations", "performance")
-IMPLEMENTED = {"path": "loadtests.evidence_path", "engine": "loadtests.evidence_engine"}
+IMPLEMENTED = {
+    "path": "loadtests.evidence_path",
+    "engine": "loadtests.evidence_engine",
+    "features": "loadtests.evidence_features",
+    "models": "loadtests.evidence_models",
+}
 
 
 @dataclass(frozen=True, slots=True)
