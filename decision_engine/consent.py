@@ -32,7 +32,7 @@ def plan_consent(
     offers: Sequence[Offer], declared: Mapping[str, ConsentPurpose], first_number: int
 ) -> tuple[ConsentPlan, tuple[Rejection, ...]]:
     """Groups offers by the purposes they need; the rejections are numbered from `first_number`."""
-    needs = [_purposes_of(offer) for offer in offers]
+    needs = [purposes_of(offer) for offer in offers]
     requirements = tuple(dict.fromkeys(needs))
     place = {need: index for index, need in enumerate(requirements)}
     purposes = tuple(dict.fromkeys([purpose for need in requirements for purpose in need] + list(declared)))
@@ -66,7 +66,7 @@ def screen_consent(plan: ConsentPlan, snapshot: CustomerSnapshot, channel: str) 
     return np.array(outcome, np.int16)[plan.requirement_of]
 
 
-def _purposes_of(offer: Offer) -> tuple[str, ...]:
+def purposes_of(offer: Offer) -> tuple[str, ...]:
     marketing = (MARKETING,) if offer.purpose == MARKETING else ()
     return tuple(dict.fromkeys(marketing + offer.consents))
 

@@ -43,6 +43,8 @@ class DecisionRequest:
     locale: str = "zh-CN"
     allow_duplicates: bool = False
     degraded_causes: tuple[str, ...] = ()
+    held_until_ms: int | None = None
+    """Until when what is offered stays reserved, for who cannot show it at once; None: as long as the strategy says."""
 
 
 class Candidate(NamedTuple):  # with as many fields a tuple is made five times as fast as a dataclass

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from decision_engine.arbitration import context_weights, plan_at
-from decision_engine.availability import screen_availability
+from decision_engine.availability import screen_availability, screen_trigger
 from decision_engine.boosts import boost_weights
 from decision_engine.calendar_windows import local_time
 from decision_engine.candidates import asked_placements, offers_in_play
@@ -40,6 +40,8 @@ from decision_engine.volume_view import NO_VOLUMES, VolumeView
 
 __all__ = ["Draft", "ReservationMismatch", "decide", "prepare", "settle"]
 
+TRIGGER = "trigger"
+"""The context attribute that names the trigger that decides."""
 LEDGER_UNAVAILABLE = "ledger_unavailable"
 """The degraded cause that tells the engine it was given no contact records."""
 
@@ -109,11 +111,13 @@ def settle(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int | None]
 
 def _screen_offers(
     prepared: PreparedStrategy, request: DecisionRequest, snapshot: CustomerSnapshot, truth: Mask
-) -> tuple[Falls | None, Falls | None, Falls]:
-    """What dates, consents and engagement policies refuse."""
+) -> Sequence[Falls | None]:
+    """What dates, triggers, consents and engagement policies refuse."""
     standing = assess_suitability(prepared.strategy.suitability, snapshot, request.now_ms)
+    trigger = request.context.get(TRIGGER)
     return (
         screen_availability(prepared.availability, request.now_ms),
+        None if trigger is None else screen_trigger(prepared.availability, trigger),
         screen_consent(prepared.consent, snapshot, request.channel),
         screen_engagement(prepared.engagement, truth, standing),
     )

@@ -4,7 +4,7 @@ The store runs the same steps atomically on the server; this is their meaning, t
 step takes one person's records, oldest reservation first, and gives the new ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from decision_engine.contact_ledger import (
     LOST_FLAG,
@@ -87,6 +87,11 @@ def reservation(tracking: bytes, alternative: Alternative, request: ReservationR
         contact_ms=float(request.now_ms),
         outcome_ms=0.0,
     )
+
+
+def released(records: Iterable[ContactRecord], trackings: Collection[bytes]) -> Records:
+    """Without what is only reserved under these tracking keys: whoever reserved it told nobody."""
+    return tuple(r for r in records if r.status != _RESERVED or r.tracking not in trackings or r.flags & LOST_FLAG)
 
 
 def answered(record: ContactRecord, status: int, at_ms: float) -> ContactRecord:

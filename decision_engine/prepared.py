@@ -96,7 +96,7 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         offers=offers,
         conditions=conditions,
         placements=placements,
-        availability=plan_availability(offers),
+        availability=plan_availability(offers, strategy.triggers),
         consent=consent,
         engagement=engagement,
         contacts=contacts,

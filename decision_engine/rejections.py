@@ -32,6 +32,7 @@ class EngineRejection(IntEnum):
     SUITABILITY_STALE = 2
     SUITABILITY_TOO_LOW = 3
     LEDGER_UNAVAILABLE = 4
+    NOT_FOR_THIS_TRIGGER = 5
 
 
 ENGINE_REJECTIONS: tuple[Rejection, ...] = (
@@ -40,6 +41,7 @@ ENGINE_REJECTIONS: tuple[Rejection, ...] = (
     Rejection(Stage.SUITABILITY, "suitability.stale", "SUITABILITY_STALE"),
     Rejection(Stage.SUITABILITY, "suitability.too_low", "SUITABILITY_TOO_LOW"),
     Rejection(Stage.CONTACT_POLICY, "contact_policy.ledger_unavailable", "LEDGER_UNAVAILABLE"),
+    Rejection(Stage.AVAILABILITY, "availability.trigger", "NOT_FOR_THIS_TRIGGER"),
 )
 """In the order of `EngineRejection`."""
 

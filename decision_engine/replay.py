@@ -30,7 +30,7 @@ def recorded_attributes(
     for model in prepared.scoring.models:
         scorer = scorers.get(model)
         if scorer is not None:
-            plan = prepared.scoring.matrix_plan(scorer.schema, model)
+            plan = prepared.scoring.matrix_plan(scorer.schema, scorer.version)
             recorded |= plan.attributes.present(known)
     return recorded
 

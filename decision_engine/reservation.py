@@ -23,7 +23,8 @@ def tracking_key(tracking: TrackingId) -> bytes:
 
 def lapses_ms(prepared: PreparedStrategy, request: DecisionRequest) -> int:
     """When a reservation that was never shown lapses, and its option with it; epoch milliseconds."""
-    return request.now_ms + prepared.strategy.reservation_seconds * 1000
+    usual_ms = request.now_ms + prepared.strategy.reservation_seconds * 1000
+    return usual_ms if request.held_until_ms is None else max(usual_ms, request.held_until_ms)
 
 
 def plan_reservation(

@@ -29,14 +29,15 @@ class ScoringPlan:
     required: frozenset[str]
     matrices: MutableMapping[str, MatrixPlan]
 
-    def matrix_plan(self, schema: FeatureSchema, model: str) -> MatrixPlan:
-        """The plan for a schema; the last one of each model is found without hashing the columns."""
-        latest = self.matrices.get(model)
+    def matrix_plan(self, schema: FeatureSchema, version: str) -> MatrixPlan:
+        """The plan for a schema; that of each version is found without hashing the columns. Versions take turns where
+        one challenges another."""
+        latest = self.matrices.get(version)
         if latest is not None and latest.schema is schema:
             return latest
         key = f"#{schema.hash}"
         plan = self.matrices.get(key) or plan_matrix(schema, self.offers)
-        self.matrices[key] = self.matrices[model] = plan
+        self.matrices[key] = self.matrices[version] = plan
         return plan
 
 
@@ -85,7 +86,7 @@ def score_offers(
             causes += ["model_missing"] if model in plan.required else []
             continue
         mine = rows[plan.model_of[rows] == plan.models.index(model)]
-        scored = _score(scorer, fill_matrix(plan.matrix_plan(scorer.schema, model), mine, attributes, context))
+        scored = _score(scorer, fill_matrix(plan.matrix_plan(scorer.schema, scorer.version), mine, attributes, context))
         if scored is None:
             causes.append("model_failed")
             failed.append(model)

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from decision_engine.attribution import AttributionTerms
 from decision_engine.contact_ledger import ContactClock, Direction, Scope
 from decision_engine.features.definitions import AttributeInfo, FeatureDeclarations
+from decision_engine.features.linked import Link, LinkedAttribute
 from decision_engine.identifiers import OfferName, PlacementId, StrategyVersion
 from decision_engine.offers import LocalText, Offer, Placement
+from decision_engine.tags import Segment, Tag
+from decision_engine.triggers.definitions import Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +338,15 @@ class Strategy:
     quiet_times: tuple[QuietTime, ...] = ()
     holdouts: tuple[IssueHoldout, ...] = ()
     experiments: tuple[ExperimentLayer, ...] = ()
+    attribution: AttributionTerms | None = None
+    """How conversions are credited to contacts; None attributes nothing."""
+    segments: tuple[Segment, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    links: tuple[Link, ...] = ()
+    """Further subjects customers are linked to."""
+    linked: tuple[LinkedAttribute, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    """Patterns of events that start a contact by themselves."""
 
     def offer(self, name: OfferName) -> Offer | None:
         """The offer of that name."""

@@ -5,55 +5,68 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.prepared import PreparedStrategy, prepare
+from decision_engine.propensity import Scorers
 from decision_engine.strategy import Strategy
-from event_schemas.topics import CONTROL, DECISIONS
+from event_schemas.topics import CONTROL, CONVERSIONS, DECISIONS, OUTBOUND
 from models.compatibility import available_columns
+from models.decision_log.archive_files import TimeRange
 from models.registry import ModelRegistry
 from services.adapters.artifact_model_provider import ArtifactModelProvider
 from services.adapters.control_topic import ControlTopic, Handler, NodeIdentity
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
-from services.adapters.parquet_archive import ArchiveReader
+from services.adapters.parquet_archive import ArchivedEvent, ArchiveReader
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_clock import RedisClock
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
 from services.adapters.redis_volume_holds import RedisVolumeHolds
 from services.adapters.redis_volume_leases import (
+    IDLE_SECONDS,
     VOLUME_LIBRARY,
     LeaseHolder,
     LeaseTerms,
     RedisVolumeLeases,
     VolumeKeys,
 )
+from services.adapters.scoring_forms import ScoringForms
 from services.adapters.strategy_versions import StrategyVersions
 from services.adapters.system_clock import SystemClock
 from services.adapters.ulid_ids import UlidIds
 from services.api.authentication import Authenticator, OpenAccess
 from services.api.keys_file import load_api_keys
 from services.api.runtime import ApiRuntime
-from services.ports import Clock, Metrics, StrategyUnknown
+from services.api.stream_feed import FeedLimits, OutboundFeed
+from services.ports import Clock, EventPublisher, Metrics, NamespaceUse, StrategyUnknown
 from services.settings import Settings
+from services.use_cases.attribution_report import AttributionQuery, AttributionReport, report
 from services.use_cases.explain_decision import ArchiveBusy
+from services.use_cases.live_strategy import ACTIVATING, ActiveVersion, LiveStrategy, ReadyStrategy
 from services.use_cases.make_decision import Live
 from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
+from services.use_cases.shadow_scoring import ShadowScoring
 
 _EMPTY_SECONDS = 0.5
 """A log that gives nothing for so long has nothing."""
 PRICES_SET = "nbo.control.prices.set"
+Read = TypeVar("Read")
+UNTRUSTED_END_SLACK = 100_000
+"""The embedded broker, known by its want of idempotence, reports the start of the last write as the end of the log."""
 ARCHIVE_READS = 2
 """Reads of the archive at once."""
 ARCHIVE_WAITING = 8
@@ -71,8 +84,19 @@ class LoadedStrategy:
 
 def load_strategy(settings: Settings) -> LoadedStrategy:
     """The strategy of the settings. Raises StrategyInvalid with every problem."""
-    strategy = load_strategy_file(settings.strategy_path)
+    return load_strategy_at(settings.strategy_path)
+
+
+def load_strategy_at(path: Path) -> LoadedStrategy:
+    """The strategy in a file or folder. Raises StrategyInvalid with every problem."""
+    strategy = load_strategy_file(path)
     return LoadedStrategy(strategy, prepare(strategy), compile_features(strategy.declarations, EVENT_FIELDS))
+
+
+def load_kept_strategy(versions: StrategyVersions, version: str) -> LoadedStrategy:
+    """A version from the strategy archive. Raises StrategyUnknown."""
+    prepared = versions.prepared(version)
+    return LoadedStrategy(prepared.strategy, prepared, compile_features(prepared.strategy.declarations, EVENT_FIELDS))
 
 
 def open_strategy_versions(settings: Settings) -> StrategyVersions:
@@ -123,12 +147,16 @@ async def open_clock(settings: Settings, client: RedisClient, keys: RedisKeys) -
 
 @asynccontextmanager
 async def open_volumes(
-    settings: Settings, loaded: LoadedStrategy, clock: Clock, metrics: Metrics, node: str
-) -> AsyncIterator[RedisVolumeLeases | None]:
-    """This node's part of the bank's volumes, None where the strategy has none. `node` names one life of a process."""
-    if not loaded.strategy.volumes:
-        yield None
-        return
+    settings: Settings,
+    loaded: LoadedStrategy,
+    clock: Clock,
+    metrics: Metrics,
+    node: str,
+    idle_s: float = IDLE_SECONDS,
+) -> AsyncIterator[RedisVolumeLeases]:
+    """This node's part of the bank's volumes, of which the strategy may have none until another takes its place.
+    `node` names one life of a process; one that decides now and then is told to count as idle soon (`idle_s`), so
+    that it keeps nothing from those who could use it."""
     async with RedisClient.open(settings.redis_url, library=VOLUME_LIBRARY) as client:
         await _open_untouched(settings, RedisVolumeHolds(client, VolumeKeys(settings.namespace)))
         async with RedisVolumeLeases(
@@ -136,7 +164,7 @@ async def open_volumes(
             VolumeKeys(settings.namespace),
             loaded.prepared.volumes,
             LeaseHolder(node=node, clock=clock, zone=loaded.prepared.zone, metrics=metrics),
-            LeaseTerms(prices_fresh_s=settings.prices_fresh_seconds),
+            LeaseTerms(prices_fresh_s=settings.prices_fresh_seconds, idle_s=idle_s),
         ) as leases:
             yield leases
 
@@ -164,28 +192,31 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
     keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
     metrics, ids = PrometheusMetrics(), UlidIds()
     authenticator = _authenticator(settings)
-    provider = ArtifactModelProvider(
-        ModelRegistry(settings.model_path),
-        available_columns(loaded.strategy),
-        lambda name: metrics.count("model_refusals_total", model=name),
-    )
+    provider = model_provider(settings, loaded, metrics)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY))
         clock = await stack.enter_async_context(open_clock(settings, client, keys))
         publisher = await stack.enter_async_context(open_publisher(settings))
         volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
-        handlers = _model_handlers(provider) | ({} if volumes is None else {PRICES_SET: volumes.on_prices})
-        await stack.enter_async_context(_control(settings, loaded, publisher, handlers, stack, ids))
+        active, namespaces = ActiveVersion(), RedisNamespaces(client, settings.namespace)
+        handlers = model_handlers(provider) | {PRICES_SET: volumes.on_prices} | dict.fromkeys(ACTIVATING, active.on_act)
+        await stack.enter_async_context(open_control(settings, publisher, handlers, node_identity("api", ids, loaded)))
         keeper = RecordKeeper(metrics)
         stack.push_async_callback(keeper.drain, DRAIN_SECONDS)
-        retention = DecisionRetention(
-            idempotency_s=settings.idempotency_seconds,
-            record_s=settings.record_seconds,
-            tracked_s=settings.tracked_seconds,
+        store = RedisDecisionStore(client, keys, decision_retention(settings))
+        tools = _SwitchTools(strategies, namespaces, store, provider, volumes)
+        live = LiveStrategy(Live.of(loaded.prepared, loaded.features, provider.scorers()), active, tools, metrics)
+        await live.start()
+        await stack.enter_async_context(live.following())
+        node = node_name("api")
+        live.on_switched = await stack.enter_async_context(
+            namespaces.announcing(lambda: namespace_use("api", node, live().prepared, live().features))
         )
+        archive = ThreadedArchive(ArchiveReader(settings.archive_path))
         yield ApiRuntime(
-            live=_live(loaded, provider),
-            store=RedisDecisionStore(client, keys, retention),
+            live=live,
+            pending=lambda: live.pending,
+            store=store,
             ledger=RedisContactLedger(client, keys),
             publisher=publisher,
             clock=clock,
@@ -194,13 +225,25 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             authenticator=authenticator,
             exposition=metrics.exposition,
             checks={"store": client.ping, "bus": publisher.ping},
-            archive=ThreadedArchive(ArchiveReader(settings.archive_path)),
+            archive=archive,
+            attribution=archive,
+            outbound=await stack.enter_async_context(_outbound_feed(settings, clock, metrics).following()),
             strategies=strategies,
             volumes=volumes,
             keeper=keeper,
+            shadows=await stack.enter_async_context(_shadow_scoring(provider, publisher, metrics)),
             replays=settings.clock == "events",
             decision_timeout_ms=settings.decision_timeout_ms,
         )
+
+
+def decision_retention(settings: Settings) -> DecisionRetention:
+    """How long the store keeps what belongs to a decision."""
+    return DecisionRetention(
+        idempotency_s=settings.idempotency_seconds,
+        record_s=settings.record_seconds,
+        tracked_s=settings.tracked_seconds,
+    )
 
 
 def configure_logging(settings: Settings) -> None:
@@ -217,49 +260,93 @@ def configure_logging(settings: Settings) -> None:
 def node_identity(role: str, ids: UlidIds, loaded: LoadedStrategy | None = None) -> NodeIdentity:
     """This process, as it names itself on the control topic."""
     return NodeIdentity(
-        node=f"{socket.gethostname()}-{role}-{os.getpid()}",
-        role=role,
+        node=node_name(role),
+        role=role.replace("-", "_"),
         event_id=ids.new_id(),
         started_at=datetime.now(UTC),
         strategy_version=loaded.strategy.version if loaded else None,
     )
 
 
+def node_name(role: str) -> str:
+    """This process, the same for as long as it lives."""
+    return f"{socket.gethostname()}-{role}-{os.getpid()}"
+
+
+def namespace_use(role: str, node: str, prepared: PreparedStrategy, features: CompiledFeatures) -> NamespaceUse:
+    """What a node says it serves or builds."""
+    return NamespaceUse(role=role, node=node, layout=features.layout, version=prepared.strategy.version)
+
+
 @asynccontextmanager
-async def _control(
-    settings: Settings,
-    loaded: LoadedStrategy,
-    publisher: KafkaEventPublisher,
-    handlers: Mapping[str, Handler],
-    stack: AsyncExitStack,
-    ids: UlidIds,
+async def open_control(
+    settings: Settings, publisher: EventPublisher, handlers: Mapping[str, Handler], identity: NodeIdentity
 ) -> AsyncIterator[ControlTopic]:
-    stream = await stack.enter_async_context(open_event_stream(settings, [CONTROL]))
-    control = ControlTopic(stream, publisher, node_identity("api", ids, loaded))
-    for event_type, handler in handlers.items():
-        control.subscribe(event_type, handler)
-    async with control:
-        yield control
+    """The control topic, read from its beginning and followed. Raises BusUnavailable, ControlUnread."""
+    async with open_event_stream(settings, [CONTROL]) as stream:
+        control = ControlTopic(stream, publisher, identity)
+        for event_type, handler in handlers.items():
+            control.subscribe(event_type, handler)
+        async with control:
+            yield control
 
 
-def _model_handlers(provider: ArtifactModelProvider) -> dict[str, Handler]:
+def model_provider(settings: Settings, loaded: LoadedStrategy, metrics: Metrics) -> ArtifactModelProvider:
+    """The models of the registry that the strategy can fill, to be moved by what the control topic says."""
+    return ArtifactModelProvider(
+        ModelRegistry(settings.model_path),
+        available_columns(loaded.strategy),
+        lambda name: metrics.count("model_refusals_total", model=name),
+        ScoringForms(metrics),
+    )
+
+
+def model_handlers(provider: ArtifactModelProvider) -> dict[str, Handler]:
+    """What of the control topic concerns models."""
     return {
         "nbo.control.model.promoted": provider.on_promoted,
+        "nbo.control.model.challenged": provider.on_challenged,
+        "nbo.control.model.shadowed": provider.on_shadowed,
         "nbo.control.model.retired": provider.on_retired,
     }
 
 
-def _live(loaded: LoadedStrategy, provider: ArtifactModelProvider) -> Callable[[], Live]:
-    current = Live.of(loaded.prepared, loaded.features, provider.scorers())
+@asynccontextmanager
+async def _shadow_scoring(
+    provider: ArtifactModelProvider, publisher: EventPublisher, metrics: Metrics
+) -> AsyncIterator[ShadowScoring]:
+    """The models in the shadow, asked in a thread of their own."""
+    shadows = ShadowScoring(provider.shadows, publisher, metrics)
+    async with shadows.running():
+        yield shadows
 
-    def live() -> Live:
-        nonlocal current
-        scorers = provider.scorers()
-        if scorers is not current.scorers:
-            current = replace(current, scorers=scorers)
-        return current
 
-    return live
+@dataclass(frozen=True, slots=True)
+class _SwitchTools:
+    """What the API's switch to another strategy needs (`use_cases.live_strategy.SwitchTools`)."""
+
+    versions: StrategyVersions
+    namespaces: RedisNamespaces
+    store: RedisDecisionStore
+    models: ArtifactModelProvider
+    volumes: RedisVolumeLeases
+
+    def load(self, version: str) -> ReadyStrategy:
+        kept = load_kept_strategy(self.versions, version)
+        return ReadyStrategy(kept.prepared, kept.features, self.store.of_layout(kept.features.layout))
+
+    def scorers(self) -> Scorers:
+        return self.models.scorers()
+
+    async def is_whole(self, layout: str) -> bool:
+        return await self.namespaces.is_whole(layout)
+
+    async def adopt(self, ready: ReadyStrategy) -> None:
+        await self.volumes.adopt(ready.prepared.volumes, ready.prepared.zone)
+        await self.models.adopt(available_columns(ready.prepared.strategy))
+
+    async def release(self, ready: ReadyStrategy) -> None:
+        await self.volumes.release(ready.prepared.volumes)
 
 
 def _authenticator(settings: Settings) -> Authenticator:
@@ -268,10 +355,18 @@ def _authenticator(settings: Settings) -> Authenticator:
     return OpenAccess()
 
 
+def _outbound_feed(settings: Settings, clock: Clock, metrics: Metrics) -> OutboundFeed:
+    """This node's view of the outbound topic."""
+    slack = 0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
+    return OutboundFeed(lambda: open_event_stream(settings, [OUTBOUND]), clock, metrics, FeedLimits(end_slack=slack))
+
+
 class ArchivedRecords(Protocol):
-    """Records of decisions by id; reads files, so not for the event loop."""
+    """Records by decision id, and by topic and time; reads files, so not for the event loop."""
 
     def read_decision(self, decision_id: str) -> bytes | None: ...
+
+    def read_events(self, topics: Sequence[str], wanted: TimeRange) -> Iterator[ArchivedEvent]: ...
 
 
 class ThreadedArchive:
@@ -285,11 +380,23 @@ class ThreadedArchive:
 
     async def read_decision(self, decision_id: str) -> bytes | None:
         """The event as published; None where the archive has none."""
+        return await self._read(lambda: self._reader.read_decision(decision_id))
+
+    async def attribution(self, query: AttributionQuery) -> AttributionReport:
+        """What the conversions of the archive are credited to. Raises ReportTooLarge."""
+        return await self._read(lambda: self._attribution(query))
+
+    def _attribution(self, query: AttributionQuery) -> AttributionReport:
+        period = TimeRange(since_ms=query.since_ms, until_ms=query.until_ms)
+        events = self._reader.read_events((CONVERSIONS,), period)
+        return report((event.value for event in events if event.value is not None), query)
+
+    async def _read(self, read: Callable[[], Read]) -> Read:
         if self._asked >= ARCHIVE_READS + ARCHIVE_WAITING:
             raise ArchiveBusy(f"{self._asked} reads of the archive are under way or wait")
         self._asked += 1
         try:
             async with self._slots:
-                return await asyncio.to_thread(self._reader.read_decision, decision_id)
+                return await asyncio.to_thread(read)
         finally:
             self._asked -= 1

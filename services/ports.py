@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from decision_engine.contact_ledger import ReservationRequest
+from decision_engine.features.linked import LinkRef
 from decision_engine.identifiers import CustomerId, DecisionId
 from decision_engine.outcomes import Outcome
 from decision_engine.prepared import PreparedStrategy
@@ -57,12 +58,28 @@ class StoredState:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryWrite:
+    """A new trigger memory (None: none any more), accepted only while the stored one is still `expected`. `due_ms` is
+    the earliest moment something of it is due, noted in the due index of the customer's `partition` with it; after
+    `keep_ms` milliseconds the memory lapses (None: never)."""
+
+    customer_id: CustomerId
+    expected: bytes | None
+    value: bytes | None
+    partition: int
+    due_ms: int | None
+    keep_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StateWrite:
-    """A new value, accepted only while the stored one is still `expected` (None: while there is none)."""
+    """A new value, accepted only while the stored one is still `expected` (None: while there is none). With `memory`
+    both are accepted, or neither."""
 
     customer_id: CustomerId
     expected: bytes | None
     value: bytes
+    memory: MemoryWrite | None = None
 
 
 class StateStore(Protocol):
@@ -76,6 +93,41 @@ class StateStore(Protocol):
 
     async def save_many(self, writes: Sequence[StateWrite]) -> list[CustomerId]:
         """Writes in one round trip under the version check; answers the customers whose state had changed meanwhile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DueCustomer:
+    """A customer of a partition of whom something is due, and the moment as noted (epoch milliseconds)."""
+
+    customer_id: CustomerId
+    due_ms: int
+
+
+class TriggerStore(Protocol):
+    """Trigger memories, and by partition the moments at which something of them is due. Raises StoreUnavailable."""
+
+    async def load_watched(
+        self, customer_ids: Sequence[CustomerId], watched: Sequence[CustomerId]
+    ) -> tuple[list[bytes | None], list[bytes | None]]:
+        """The states of the former and the memories of the latter, in the order asked, one round trip."""
+        ...
+
+    async def remember(self, writes: Sequence[MemoryWrite]) -> list[CustomerId]:
+        """Writes in one round trip; answers the customers whose memory had changed meanwhile."""
+        ...
+
+    async def due(self, partition: int, until_ms: int, most: int) -> list[DueCustomer]:
+        """Those of whom something is due up to that moment, the earliest first."""
+        ...
+
+    async def begun(self, now_ms: int) -> int:
+        """When these memories were begun: now, if there were none. What fired before may have been published by an
+        owner whose memories are lost."""
+        ...
+
+    async def postpone(self, partition: int, moved: Sequence[tuple[DueCustomer, int | None]]) -> None:
+        """Notes later moments (None: nothing is due), except where a sooner one was noted meanwhile."""
         ...
 
 
@@ -201,12 +253,43 @@ class IdempotencyClaim:
     value: bytes
 
 
-class DecisionStore(Protocol):
-    """Recent decisions by id, tracked options by tracking id, answers by idempotency key. Raises StoreUnavailable."""
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A customer's profile said at a moment that its link has a value, such as a household's id."""
+
+    link: str
+    value: str
+    customer_id: CustomerId
+    at_ms: int
+
+
+class CustomerReader(Protocol):
+    """Where the states of one layout are read. Raises StoreUnavailable."""
 
     async def read_for_decision(self, customer_id: CustomerId, claim: IdempotencyClaim | None) -> CustomerReading:
         """State, ledger and what stands under the idempotency key in one round trip; claims the key when it is free."""
         ...
+
+    async def read_linked(self, customer_id: CustomerId, refs: Sequence[LinkRef]) -> list[list[bytes | None]]:
+        """For each link the states of those it may lead to, the customer's own left out, newest members first."""
+        ...
+
+
+class LinkMembers(Protocol):
+    """Who said to belong where, by link and value. Too many is harmless: whoever reads asks the members' states. Raises
+    StoreUnavailable."""
+
+    async def join(self, memberships: Sequence[Membership]) -> None:
+        """One round trip; repeatable."""
+        ...
+
+    async def leave(self, memberships: Sequence[Membership]) -> None:
+        """Forgets what they said up to the moments given, as for those who are erased. Repeatable."""
+        ...
+
+
+class DecisionStore(CustomerReader, Protocol):
+    """Recent decisions by id, tracked options by tracking id, answers by idempotency key. Raises StoreUnavailable."""
 
     async def claim(self, claim: IdempotencyClaim) -> bytes | None:
         """Claims the key: None when it is this claim's, now or since before, else what another attempt left there."""
@@ -261,8 +344,7 @@ class EventPublisher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One record as it came from the bus."""
 
     topic: str
@@ -271,6 +353,8 @@ class Delivery:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int = 0
+    """When the record reached the bus (epoch milliseconds)."""
 
 
 class ModelProvider(Protocol):
@@ -285,6 +369,17 @@ class StrategyVersions(Protocol):
     def prepared(self, version: str) -> PreparedStrategy:
         """Reads files when the version is not at hand: not for the event loop. Raises StrategyUnknown."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceUse:
+    """A node (`role` is `api`, `state-builder` or `rebuild`) that serves or builds the states of a layout, and for
+    which strategy version."""
+
+    role: str
+    node: str
+    layout: str
+    version: str
 
 
 class Metrics(Protocol):

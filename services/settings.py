@@ -41,6 +41,7 @@ class Settings:
     metrics_port: int = _documented(0, "port of the metrics page of roles other than the API; 0: none")
     auth: str = _documented("off", f"who may call: {' | '.join(AUTH_KINDS)}; off only on a loopback address")
     api_keys_file: Path | None = _documented(None, "JSON file of API key hashes with client, channels and scopes")
+    webhooks_file: Path | None = _documented(None, "JSON file of the receivers that kairos deliver posts webhooks to")
     clock: str = _documented("system", f"what now is: {' | '.join(CLOCK_KINDS)}; events follows the bus, for replays")
     decision_timeout_ms: int = _documented(100, "time budget of a decision that names none")
     idempotency_seconds: int = _documented(60, "how long a request id gives the same answer")

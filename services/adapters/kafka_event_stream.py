@@ -20,6 +20,8 @@ _STOP_SECONDS = 5.0
 _TOPIC_SECONDS = 10.0
 """How long a topic may be unknown to the broker that was created a moment ago."""
 _TOPIC_POLL_SECONDS = 0.05
+_POSITION_SECONDS = 0.5
+"""A position is at hand unless the partition has just been taken over or moved."""
 
 
 class KafkaEventStream:
@@ -85,7 +87,7 @@ class KafkaEventStream:
         except KafkaError as error:
             raise BusUnavailable(f"the bus could not be read: {error!r}") from error
         return [
-            Delivery(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers))
+            Delivery(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers), r.timestamp)
             for records in batches.values()
             for r in records
         ]
@@ -112,6 +114,25 @@ class KafkaEventStream:
     def assigned(self) -> set[Partition]:
         """The partitions this reader owns now."""
         return {(tp.topic, tp.partition) for tp in self._started().assignment()}
+
+    async def positions(self) -> dict[Partition, int]:
+        """The next offset to be read of every partition owned; it passes over what is no record."""
+        consumer = self._started()
+        try:
+            return {(tp.topic, tp.partition): await consumer.position(tp) for tp in consumer.assignment()}
+        except KafkaError as error:
+            raise BusUnavailable(f"positions could not be read: {error!r}") from error
+
+    async def caught_up(self) -> set[Partition]:
+        """The partitions owned of which everything has been polled that stood in the log when it was last fetched."""
+        consumer, found = self._started(), set()
+        for tp in consumer.assignment():
+            end = consumer.highwater(tp)
+            with suppress(KafkaError, IllegalStateError, TimeoutError):
+                async with asyncio.timeout(_POSITION_SECONDS):
+                    if end is not None and await consumer.position(tp) >= end:
+                        found.add((tp.topic, tp.partition))
+        return found
 
     async def beginning_offsets(self) -> dict[Partition, int]:
         """The oldest offset still kept, for every partition of the topics."""
@@ -149,7 +170,9 @@ class KafkaEventStream:
             if not missing:
                 return partitions
             if asyncio.get_running_loop().time() > deadline:
-                raise BusUnavailable(f"the broker has no topic {', '.join(sorted(missing))}; kairos topics creates them")
+                raise BusUnavailable(
+                    f"the broker has no topic {', '.join(sorted(missing))}; kairos topics creates them"
+                )
             await asyncio.sleep(_TOPIC_POLL_SECONDS)
             await self._started()._client.force_metadata_update()  # noqa: SLF001 - asked once, it keeps to what it heard
 

@@ -60,6 +60,8 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "events_late_total": Declared("counter", ("type",), "Events older than the longest window"),
         "ingest_batch_seconds": Declared("histogram", (), "Time to fold and store one batch of events", BATCH_SECONDS),
         "model_refusals_total": Declared("counter", ("model",), "Models that could not be loaded and were refused"),
+        "model_compiled": Declared("gauge", ("model", "form"), "1 for the form a model's trees are walked by now"),
+        "model_shadow_total": Declared("counter", ("model", "outcome"), "Decisions put to a model in the shadow"),
         "event_lag_seconds": Declared("gauge", ("topic",), "Age of the newest event applied"),
         "feature_age_seconds": Declared(
             "histogram", (), "Age of a customer's newest event at decision time", AGE_SECONDS
@@ -70,6 +72,15 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "model_calibration_error": Declared("gauge", ("model", "version"), "Expected calibration error"),
         "feature_psi": Declared("gauge", ("feature",), "Population stability index against training"),
         "arm_reward_total": Declared("counter", ("arm", "outcome"), "Reward by experiment arm"),
+        "streams_open": Declared("gauge", (), "Streams to screens that are open"),
+        "stream_dropped_total": Declared("counter", ("reason",), "Outbound records that no stream gets"),
+        "stream_cut_off_total": Declared("counter", ("reason",), "Streams ended because their reader was too slow"),
+        "trigger_firings_total": Declared("counter", ("trigger", "outcome"), "What became of what triggers fired"),
+        "trigger_delay_seconds": Declared(
+            "histogram", (), "From an event's arrival on the bus to the contact's publication", SECONDS
+        ),
+        "trigger_memory_dropped_total": Declared("counter", (), "What trigger memories had no room for"),
+        "outbound_published_total": Declared("counter", ("channel",), "Triggered contacts published for delivery"),
         "strategy_info": Declared("gauge", ("version",), "1 for the strategy that decides now"),
     }
 )

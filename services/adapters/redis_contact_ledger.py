@@ -71,6 +71,10 @@ class RedisContactLedger:
         replies = await self._client.execute_many(commands)
         return [_earlier(said, mark) for said, mark in zip(replies[::2], replies[1::2], strict=True)]
 
+    async def release(self, customer_id: CustomerId, trackings: Sequence[bytes]) -> None:
+        """Gives back what is only reserved under these tracking keys; atomic, and repeating it changes nothing."""
+        await self._client.call("kairos_release", (self._keys.ledger(customer_id),), (self._retention_ms, *trackings))
+
     async def respond(
         self, customer_id: CustomerId, responses: Sequence[ContactResponse], *, from_log: bool = False
     ) -> list[bool]:

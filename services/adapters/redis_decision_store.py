@@ -1,16 +1,20 @@
 """What a decision reads and leaves behind: state and ledger, its record, its tracked options, its idempotent answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
+from decision_engine.features.linked import LinkKind, LinkRef
 from decision_engine.identifiers import CustomerId, DecisionId
 from services.adapters.redis_client import Command, RedisClient, Reply, ReplyError
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_state_store import items_of
 from services.ports import CustomerReading, IdempotencyClaim, TrackedOption
 
 _KEEP_ANSWER = "kairos_keep_answer"
+MEMBERS_KEPT = 64
+"""The newest so many of those who said to belong to a household; who left it is told by the members' own states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,10 @@ class RedisDecisionStore:
         self._keys = keys
         self._retention = retention or DecisionRetention()
 
+    def of_layout(self, layout: str) -> "RedisDecisionStore":
+        """The same store, reading states of another layout."""
+        return RedisDecisionStore(self._client, replace(self._keys, layout=layout), self._retention)
+
     async def read_for_decision(self, customer_id: CustomerId, claim: IdempotencyClaim | None) -> CustomerReading:
         """State, ledger and what stands under the idempotency key in one round trip; claims the key when it is free."""
         commands: list[Command] = [
@@ -46,13 +54,26 @@ class RedisDecisionStore:
             state=_bytes(state),
             ledger=_bytes(ledger),
             complete=complete == 1,
-            claimed=_bytes(claimed[0]) if claimed else None,
+            claimed=_left_by_another(claimed[0], claim) if claim is not None else None,
         )
 
     async def claim(self, claim: IdempotencyClaim) -> bytes | None:
         """What another attempt left under the key; None when it is this claim's, now or since before."""
-        held = _bytes(await self._client.execute(*self._claiming(claim)))
-        return None if held == claim.value else held
+        return _left_by_another(await self._client.execute(*self._claiming(claim)), claim)
+
+    async def read_linked(self, customer_id: CustomerId, refs: Sequence[LinkRef]) -> list[list[bytes | None]]:
+        """For each link the states of those it may lead to, in two round trips at the most."""
+        ids = [[ref.value] for ref in refs]
+        asked = [(i, ref) for i, ref in enumerate(refs) if ref.link.kind is LinkKind.TOGETHER]
+        if asked:
+            names = [self._keys.members(ref.link.name, ref.value) for _, ref in asked]
+            replies = await self._client.execute_many([("ZREVRANGE", name, 0, MEMBERS_KEPT - 1) for name in names])
+            for (i, _), reply in zip(asked, replies, strict=True):
+                ids[i] = [member.decode() for member in items_of(reply) if isinstance(member, bytes)]
+        others = [[CustomerId(member) for member in members if member != customer_id] for members in ids]
+        names = [self._keys.state(member) for members in others for member in members]
+        states = iter(items_of(await self._client.execute("MGET", *names)) if names else ())
+        return [[_bytes(next(states)) for _ in members] for members in others]
 
     async def claimed(self, idempotency_key: str) -> bytes | None:
         """The claim or answer under the key."""
@@ -105,6 +126,12 @@ class RedisDecisionStore:
         """In the order asked; None for those unknown or expired."""
         replies = await self._client.execute_many([("GET", self._keys.tracked(t)) for t in tracking_ids])
         return [TrackedOption(**orjson.loads(reply)) if isinstance(reply, bytes) else None for reply in replies]
+
+
+def _left_by_another(reply: Reply, claim: IdempotencyClaim) -> bytes | None:
+    """What stood under the key, unless this attempt put it there, perhaps before a crash."""
+    held = _bytes(reply)
+    return None if held == claim.value else held
 
 
 def _bytes(reply: Reply) -> bytes | None:

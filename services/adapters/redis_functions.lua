@@ -41,6 +41,81 @@ local function save(keys, args)
   return conflicts
 end
 
+-- Notes that something of a customer is due at a moment, or sooner if that is noted already.
+local function note_due(key, customer, due)
+  if due ~= '' then
+    redis.call('ZADD', key, 'LT', due, customer)
+  end
+end
+
+-- Writes a value that lapses after some milliseconds (empty: never); an empty one is none.
+local function put(key, value, keep)
+  if value == '' then
+    redis.call('DEL', key)
+  elseif keep == '' then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', keep)
+  end
+end
+
+-- States together with trigger memories. KEYS: the fence, then for each customer the state, the memory and the due index of
+-- the customer's partition. ARGV: the fence's value, the length of the version prefix, then for each customer the prefix
+-- and the new value as in `save`, the memory as it must still be (empty: none), the new memory (empty: none), the moment
+-- something is due (empty: nothing is), the customer, and the milliseconds the memory is kept. Answers as `save` does.
+local function save_watched(keys, args)
+  if not fenced(keys[1], args[1]) then
+    return -1
+  end
+  local last = tonumber(args[2]) - 1
+  local conflicts = {}
+  for i = 0, (#keys - 1) / 3 - 1 do
+    local key, arg = 2 + 3 * i, 3 + 7 * i
+    if redis.call('GETRANGE', keys[key], 0, last) == args[arg]
+      and (redis.call('GET', keys[key + 1]) or '') == args[arg + 2] then
+      note_due(keys[key + 2], args[arg + 5], args[arg + 4])
+      redis.call('SET', keys[key], args[arg + 1])
+      put(keys[key + 1], args[arg + 3], args[arg + 6])
+    else
+      conflicts[#conflicts + 1] = i
+    end
+  end
+  return conflicts
+end
+
+-- Trigger memories alone. KEYS: for each customer the memory and the due index. ARGV: for each customer the memory as it must
+-- still be, the new one, the moment something is due, the customer, and how long it is kept, as above. Answers the
+-- zero-based indexes of those that were not written.
+local function remember(keys, args)
+  local conflicts = {}
+  for i = 0, #keys / 2 - 1 do
+    local key, arg = 1 + 2 * i, 1 + 5 * i
+    if (redis.call('GET', keys[key]) or '') == args[arg] then
+      note_due(keys[key + 1], args[arg + 3], args[arg + 2])
+      put(keys[key], args[arg + 1], args[arg + 4])
+    else
+      conflicts[#conflicts + 1] = i
+    end
+  end
+  return conflicts
+end
+
+-- KEYS: a due index. ARGV: for each customer the name, the moment as it was read, and the moment to put in its place (empty:
+-- none). Only where it still is as it was read: whoever found something sooner has noted it meanwhile.
+local function postpone(keys, args)
+  for i = 1, #args, 3 do
+    local stands = redis.call('ZSCORE', keys[1], args[i])
+    if stands and tonumber(stands) == tonumber(args[i + 1]) then
+      if args[i + 2] == '' then
+        redis.call('ZREM', keys[1], args[i])
+      else
+        redis.call('ZADD', keys[1], args[i + 2], args[i])
+      end
+    end
+  end
+  return 1
+end
+
 -- KEYS: the fence, then the progress hash. ARGV: the fence's value, then pairs of field and offset. An offset only moves
 -- forward. Answers 1, or -1 where the fence has fallen.
 local function progress(keys, args)
@@ -312,6 +387,26 @@ local function apply(records, packed)
   end
 end
 
+-- KEYS: the ledger. ARGV: the retention in milliseconds, then tracking keys. Gives back what is only reserved under them.
+local function release(keys, args)
+  local gone, kept = {}, {}
+  for i = 2, #args do
+    gone[args[i]] = true
+  end
+  local records = decode(redis.call('GET', keys[1]) or '')
+  for _, r in ipairs(records) do
+    if not (gone[r[1]] and r.status == RESERVED and not is_mark(r)) then
+      kept[#kept + 1] = r
+    end
+  end
+  if #kept == 0 then
+    redis.call('DEL', keys[1])
+  elseif #kept < #records then
+    write(keys[1], kept, tonumber(args[1]))
+  end
+  return #records - #kept
+end
+
 -- What a marker says of who applied the response first: the one who took it, or the one who read it in the log.
 local TAKEN, READ = '1', 'log'
 
@@ -420,8 +515,12 @@ end
 
 redis.register_function('kairos_keep_answer', keep_answer)
 redis.register_function('kairos_save', save)
+redis.register_function('kairos_save_watched', save_watched)
+redis.register_function('kairos_remember', remember)
+redis.register_function('kairos_postpone', postpone)
 redis.register_function('kairos_progress', progress)
 redis.register_function('kairos_reserve', reserve)
+redis.register_function('kairos_release', release)
 redis.register_function('kairos_respond', respond)
 redis.register_function('kairos_restore', restore)
 redis.register_function('kairos_forget', forget)

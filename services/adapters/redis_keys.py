@@ -16,6 +16,19 @@ class RedisKeys:
         """The compact state."""
         return f"{self.namespace}:{{{customer_id}}}:state:{self.layout}"
 
+    def triggers(self, customer_id: CustomerId) -> str:
+        """The trigger memory; it belongs to no layout, for triggers outlive a change of features."""
+        return f"{self.namespace}:{{{customer_id}}}:triggers"
+
+    def due(self, partition: int) -> str:
+        """Customers of one partition by the earliest moment something of their triggers is due (a sorted set)."""
+        return f"{self.namespace}:due:{partition}"
+
+    @property
+    def triggers_begun(self) -> str:
+        """When the trigger memories of this store were begun: lost with them."""
+        return f"{self.namespace}:triggers-begun"
+
     def ledger(self, customer_id: CustomerId) -> str:
         """The contact records."""
         return f"{self.namespace}:{{{customer_id}}}:ledger"
@@ -40,6 +53,10 @@ class RedisKeys:
         """A claim or an answer; `key` is `<client>:<request id>`."""
         return f"{self.namespace}:idempotency:{key}"
 
+    def members(self, link: str, value: str) -> str:
+        """Who said to belong there, by the time of saying (a sorted set)."""
+        return f"{self.namespace}:members:{link}:{value}"
+
     @property
     def epoch(self) -> str:
         """Present while the states of this layout are what the committed offsets say."""
@@ -63,6 +80,32 @@ class RedisKeys:
     def fence(self, writer: str) -> str:
         """What one state builder put down when it began its batch."""
         return f"{self.namespace}:fence:{self.layout}:{writer}"
+
+    @property
+    def rebuild(self) -> str:
+        """How the states of this layout are rebuilt from the archive (JSON), while and after that is done."""
+        return f"{self.namespace}:rebuild:{self.layout}"
+
+    @property
+    def in_use(self) -> str:
+        """Who serves or builds which states at this moment (a sorted set by when they last said so)."""
+        return f"{self.namespace}:in-use"
+
+    @property
+    def used(self) -> str:
+        """Every layout by when somebody last served or built it (a sorted set)."""
+        return f"{self.namespace}:used"
+
+    @property
+    def of_layout(self) -> str:
+        """A pattern for every key of this layout and no other; the layout's digits occur nowhere else."""
+        return f"{self.everything}:{self.layout}*"
+
+    @property
+    def everything(self) -> str:
+        """A pattern for every key of the deployment."""
+        escaped = "".join(f"\\{letter}" if letter in "*?[]\\^" else letter for letter in self.namespace)
+        return f"{escaped}:*"
 
     @property
     def clock(self) -> str:

@@ -52,8 +52,11 @@ class RedisStateStore:
     async def save_many(self, writes: Sequence[StateWrite]) -> list[CustomerId]:
         """One round trip; answers the customers whose state had changed meanwhile. Raises StoreUnavailable, having
         written nothing, when the server has lost writes since `begin_batch`."""
-        chunks = [writes[i : i + _KEYS_A_WRITE] for i in range(0, len(writes), _KEYS_A_WRITE)]
-        calls = [("kairos_save", self._state_keys(chunk), self._arguments(chunk)) for chunk in chunks]
+        plain = _chunks([write for write in writes if write.memory is None])
+        watched = _chunks([write for write in writes if write.memory is not None])
+        chunks = plain + watched
+        calls = [("kairos_save", self._state_keys(chunk), self._arguments(chunk)) for chunk in plain]
+        calls += [("kairos_save_watched", self._watched_keys(chunk), self._arguments(chunk)) for chunk in watched]
         replies = await self._client.call_many(calls, self._batch_timeout_s)
         return [
             chunk[index].customer_id
@@ -114,11 +117,31 @@ class RedisStateStore:
     def _state_keys(self, writes: Sequence[StateWrite]) -> list[Argument]:
         return [self._keys.fence(self._writer), *(self._keys.state(write.customer_id) for write in writes)]
 
+    def _watched_keys(self, writes: Sequence[StateWrite]) -> list[Argument]:
+        keys: list[Argument] = [self._keys.fence(self._writer)]
+        for write in writes:
+            if write.memory is not None:
+                keys.append(self._keys.state(write.customer_id))
+                keys.append(self._keys.triggers(write.customer_id))
+                keys.append(self._keys.due(write.memory.partition))
+        return keys
+
     def _arguments(self, writes: Sequence[StateWrite]) -> list[Argument]:
         arguments: list[Argument] = [self._fence, VERSION_PREFIX_BYTES]
         for write in writes:
             arguments += ((write.expected or b"")[:VERSION_PREFIX_BYTES], write.value)
+            if (memory := write.memory) is not None:
+                due, keep = _or_empty(memory.due_ms), _or_empty(memory.keep_ms)
+                arguments += (memory.expected or b"", memory.value or b"", due, memory.customer_id, keep)
         return arguments
+
+
+def _chunks(writes: Sequence[StateWrite]) -> list[Sequence[StateWrite]]:
+    return [writes[i : i + _KEYS_A_WRITE] for i in range(0, len(writes), _KEYS_A_WRITE)]
+
+
+def _or_empty(number: int | None) -> Argument:
+    return "" if number is None else number
 
 
 def value_of(reply: Reply) -> bytes | None:

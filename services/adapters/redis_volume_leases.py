@@ -72,6 +72,10 @@ class VolumeKeys:
         return f"{self.namespace}:{{volumes}}:offsets"
 
 
+IDLE_SECONDS = 30.0
+"""Without a decision for so long a node is idle."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTerms:
     """`chunk` is how many charges' worth a node holds at most; with little left, no node gets more than its part,
@@ -85,7 +89,7 @@ class LeaseTerms:
     lapse_s: float = 10.0
     renew_s: float = 1.0
     least_renew_s: float = 0.05
-    idle_s: float = 30.0
+    idle_s: float = IDLE_SECONDS
     prices_fresh_s: float = 900.0
 
 
@@ -169,7 +173,8 @@ class RedisVolumeLeases:
     ) -> None:
         self._client = client
         self._keys = keys
-        self._plan = plan
+        self._leased = _leased(plan)
+        self._changed = False
         self._node = holder.node
         self._clock = holder.clock
         self._zone = holder.zone
@@ -232,6 +237,25 @@ class RedisVolumeLeases:
             if part.remaining < part.largest * self._terms.chunk // 4:
                 self._wake.set()
         return _Hold(self._lease, tuple(taken))
+
+    async def adopt(self, plan: VolumePlan, zone: ZoneInfo) -> None:
+        """Leases the volumes of a strategy to come beside those in use; where both have one its terms are the new ones.
+        Pools are the bank's, by volume and period, so counts go on. Raises StoreUnavailable."""
+        coming = _leased(plan)
+        self._changed = self._changed or any(coming.get(name) != terms for name, terms in self._leased.items())
+        self._leased = {**self._leased, **coming}
+        self._exhausted = {**self._exhausted, **plan.exhausted}
+        self._zone = zone
+        await self.renew()
+
+    async def release(self, plan: VolumePlan) -> None:
+        """Leases this strategy's volumes alone from now on, and returns what is left of the others. Raises
+        StoreUnavailable."""
+        self._leased, self._exhausted = _leased(plan), plan.exhausted
+        if self._changed:
+            self._changed = False
+            await self.surrender()
+            await self.renew()
 
     def give_back(self, hold: VolumeHold) -> None:
         """Undoes a hold."""
@@ -337,7 +361,9 @@ class RedisVolumeLeases:
 
     def _enter_periods(self, now_ms: int) -> None:
         """Leaves parts behind whose period is over; their pools count no longer."""
-        for volume, largest in zip(self._plan.volumes, self._plan.largest, strict=True):
+        for name in self._parts.keys() - self._leased.keys():
+            del self._parts[name]
+        for volume, largest in self._leased.values():
             period = period_at(volume, now_ms, self._zone)
             part = self._parts.get(volume.id)
             if period is None or largest == 0:
@@ -345,6 +371,8 @@ class RedisVolumeLeases:
             elif part is None or part.period != period:
                 pool = self._keys.pool(volume.id, period.name)
                 self._parts[volume.id] = _Part(volume, pool, period, largest)
+            else:
+                part.volume, part.largest = volume, largest
 
     def _lease_arguments(self, parts: Sequence[_Part], now_ms: int, *, begin: bool) -> list[Argument]:
         terms, pace = self._terms, self._pace(now_ms)
@@ -395,6 +423,11 @@ class RedisVolumeLeases:
             await self.renew()
         except StoreUnavailable as error:
             _log.warning("volumes are not leased, trying again: %s", error, extra={"action": "volumes"})
+
+
+def _leased(plan: VolumePlan) -> dict[str, tuple[VolumeConstraint, int]]:
+    """Volume by id, with the most that one charge takes of it."""
+    return {volume.id: (volume, most) for volume, most in zip(plan.volumes, plan.largest, strict=True)}
 
 
 def _triples(parts: Sequence[_Part]) -> list[Argument]:

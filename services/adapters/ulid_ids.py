@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from hashlib import blake2b
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
@@ -24,6 +25,11 @@ class UlidIds:
             fresh = self._last + 1 + secrets.randbits(32)
         self._last = fresh
         return encode_ulid(fresh)
+
+
+def ulid_of(name: str, at_ms: int) -> str:
+    """The ULID of a name and a moment (epoch milliseconds): always the same, and of nothing else."""
+    return encode_ulid(at_ms << _RANDOM_BITS | int.from_bytes(blake2b(name.encode(), digest_size=10).digest(), "big"))
 
 
 def encode_ulid(value: int) -> str:

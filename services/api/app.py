@@ -5,6 +5,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from services.api.attribution_routes import attribution_routes
 from services.api.errors import (
     INVALID,
     MAX_FIELDS,
@@ -23,6 +24,7 @@ from services.api.hot_routes import HotRoutes
 from services.api.openapi import API_VERSION, openapi_document
 from services.api.routes import event_routes, operating_routes, reading_routes
 from services.api.runtime import ApiRuntime
+from services.api.stream_routes import stream_routes
 from services.use_cases.explain_decision import DecisionUnknown
 
 
@@ -44,6 +46,8 @@ def framework_app(runtime: ApiRuntime) -> FastAPI:
 
     app.include_router(reading_routes(runtime))
     app.include_router(event_routes(runtime))
+    app.include_router(stream_routes(runtime))
+    app.include_router(attribution_routes(runtime))
     app.include_router(operating_routes(runtime, openapi))
     for error in (ApiError, DecisionUnknown, Exception, *(row[0] for row in TABLE)):
         app.add_exception_handler(error, _answer_error)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from decision_engine.decision import PlacementRequest
+from decision_engine.engine import TRIGGER
 from decision_engine.features.definitions import AttributeType, Value
 from decision_engine.identifiers import CustomerId, PlacementId
 from decision_engine.strategy import Strategy
@@ -79,6 +80,8 @@ def _context(body: DecisionBody, strategy: Strategy, errors: list[FieldError]) -
         carried = _carried(kind, value)
         if carried is None:
             errors.append(FieldError(f"context.{name}", "wrong_type", f"Must be of type {kind}"))
+        elif name == TRIGGER and strategy.triggers and not any(each.name == carried for each in strategy.triggers):
+            errors.append(FieldError(f"context.{name}", "unknown_trigger", "The strategy declares no such trigger"))
         else:
             context[name] = carried
     return context

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from services.api.bodies import Message, Receive, Scope, Send
 from services.api.errors import METHOD_NOT_ALLOWED, PROBLEM_JSON, ApiError, Problem, problem_of
 from services.api.hot_routes import HotRoute
+from services.api.stream_response import BODILESS
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
@@ -54,7 +55,7 @@ class FrontDoor:
     async def _serve_inner(self, scope: Scope, receive: Receive, send: Send) -> None:
         started, bodiless = False, scope["method"] == "HEAD"
         if bodiless:  # whatever can be got can be asked for without its body, as balancers and uptime checks do
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", BODILESS: True}
 
         async def send_secured(message: Message) -> None:
             nonlocal started

@@ -64,6 +64,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if received > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._oversized = True
             raise _HeadersTooLarge
+        # A reader that takes nothing must be let go of without waiting for it (`api.stream_response`).
+        self.scope["extensions"] = {"kairos.abort": {"abort": self.transport.abort}}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -57,6 +57,7 @@ class HotRoutes:
                 metrics=runtime.metrics,
                 volumes=runtime.volumes,
                 keeper=runtime.keeper,
+                shadows=runtime.shadows,
             )
         )
         self._record_response = RecordResponse(

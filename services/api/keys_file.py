@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client
 from services.ports import SettingsInvalid
+from services.use_cases.decide_firing import CLIENT
 
 _FIELDS = {"client", "sha256", "channels", "scopes"}
 
@@ -39,6 +40,8 @@ def _key(entry: object) -> ApiKey:
     digest = bytes.fromhex(entry["sha256"])
     if len(digest) != 32:
         raise ValueError("sha256 must have 64 hex digits")
+    if entry["client"] == CLIENT:  # request ids are told apart by client: a firing's answer must be its own
+        raise ValueError(f"client must not be {CLIENT}: decisions of triggers are made under that name")
     channels = None if entry["channels"] is None else frozenset(map(str, entry["channels"]))
     scopes = frozenset(ApiScope(scope) for scope in entry["scopes"])
     return ApiKey(sha256=digest, client=Client(name=str(entry["client"]), channels=channels, scopes=scopes))

@@ -29,8 +29,10 @@ _SHAPES: Sequence[tuple[type[BaseModel], Any]] = (
     (ProblemShape, "serialization"),
 )
 _PUBLIC = ("/livez", "/readyz")
-_BOUNDED = ("/v1/decisions", "/v1/responses", "/v1/decisions/{decision_id}")
+_BOUNDED = ("/v1/decisions", "/v1/responses", "/v1/decisions/{decision_id}", "/v1/stream", "/v1/attribution")
 """Paths that take so many requests at once and refuse the rest."""
+_WITH_QUERY = ("/v1/stream", "/v1/attribution")
+"""Paths whose query can be at fault."""
 _EXAMPLE = {
     "request_id": "6f1c2a9e",
     "customer_id": "retail:1787",
@@ -136,7 +138,7 @@ def _applies(kind: ProblemKind, path: str, has_body: bool) -> bool:  # noqa: FBT
     if kind.status == 404:
         return "{" in path
     if kind.status == 422:
-        return has_body or "{" in path
+        return has_body or "{" in path or path in _WITH_QUERY
     if kind.status == 409:
         return path == "/v1/decisions"
     if kind.status == 429:

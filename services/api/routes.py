@@ -10,6 +10,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import HTMLResponse, Response
 
+from decision_engine.features.provenance import AttributeUnknown
 from decision_engine.identifiers import CustomerId, DecisionId
 from event_schemas.asyncapi import asyncapi_document
 from services.api.authentication import ApiScope, Client
@@ -17,17 +18,19 @@ from services.api.bodies import parse_json, read_body
 from services.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, ApiError, FieldError
 from services.api.runtime import ApiRuntime, Check
 from services.api.schemas import MAX_EVENTS
-from services.api.strategy_views import dictionary_view, strategy_summary, strategy_view
+from services.api.strategy_views import dictionary_view, pending_view, strategy_summary, strategy_view
 from services.ports import StrategyUnknown
 from services.use_cases.decision_record import record_data
 from services.use_cases.explain_decision import DecidingStrategies, DecisionUnknown, ExplainDecision
 from services.use_cases.publish_events import PublishEvents
+from services.use_cases.view_attribute import ViewAttribute
 from services.use_cases.view_customer import ViewCustomer
 
 CHECK_SECONDS = 1.0
 _ULID = re.compile("[0-7][0-9A-HJKMNP-TV-Z]{25}")
 DecisionIdText = Annotated[str, Path(json_schema_extra={"pattern": f"^{_ULID.pattern}$"})]
 CustomerIdText = Annotated[str, Path(pattern=r"^(retail|corp):[A-Za-z0-9_-]{1,64}$")]
+AttributeText = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,127}$")]
 VersionText = Annotated[str, Path(pattern=r"^[0-9A-Za-z._-]{1,64}$")]
 
 
@@ -52,7 +55,6 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["reading"])
     decided_by = DecidingStrategies(at_hand=lambda: runtime.live().prepared, kept=runtime.strategies)
     explain = ExplainDecision(store=runtime.store, strategies=decided_by, archive=runtime.archive)
-    view = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
     reader = Depends(may(runtime, ApiScope.READ))
 
     @router.get("/decisions/{decision_id}", summary="Every candidate of a decision and why it ended as it did")
@@ -67,9 +69,7 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
         except StrategyUnknown as error:
             raise ApiError(NOT_FOUND, "The strategy that made this decision is not kept any more.") from error
 
-    @router.get("/customers/{customer_id}", summary="The 360 view of a customer", dependencies=[reader])
-    async def customer(customer_id: CustomerIdText) -> Response:
-        return json_response(await view(CustomerId(customer_id)))
+    _add_customer_routes(router, runtime)
 
     @router.get("/dictionary", summary="Every attribute: theme, type, description, source", dependencies=[reader])
     async def dictionary() -> Response:
@@ -77,7 +77,9 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
 
     @router.get("/strategies", summary="The strategies, newest first", dependencies=[reader])
     async def strategies() -> Response:
-        return json_response({"strategies": [strategy_summary(runtime.live().prepared.strategy)]})
+        live, pending = runtime.live(), runtime.pending()
+        waiting = [] if pending is None else [pending_view(pending)]
+        return json_response({"strategies": [*waiting, strategy_summary(live.prepared.strategy, live.features.layout)]})
 
     @router.get("/strategies/{version}", summary="One strategy, whole", dependencies=[reader])
     async def strategy(version: VersionText) -> Response:
@@ -87,6 +89,28 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
         return Response(strategy_view(found), media_type="application/json")
 
     return router
+
+
+def _add_customer_routes(router: APIRouter, runtime: ApiRuntime) -> None:
+    """What is known of one customer, whole and one attribute at a time."""
+    view = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
+    view_attribute = ViewAttribute(live=runtime.live, store=runtime.store, clock=runtime.clock)
+    reader = Depends(may(runtime, ApiScope.READ))
+
+    @router.get("/customers/{customer_id}", summary="The 360 view of a customer", dependencies=[reader])
+    async def customer(customer_id: CustomerIdText) -> Response:
+        return json_response(await view(CustomerId(customer_id)))
+
+    @router.get(
+        "/customers/{customer_id}/attributes/{name}",
+        summary="One attribute: definition, value, and the events it comes from",
+        dependencies=[reader],
+    )
+    async def attribute(customer_id: CustomerIdText, name: AttributeText) -> Response:
+        try:
+            return json_response(await view_attribute(CustomerId(customer_id), name))
+        except AttributeUnknown as error:
+            raise ApiError(NOT_FOUND, "The strategy declares no attribute of this name.") from error
 
 
 def event_routes(runtime: ApiRuntime) -> APIRouter:
@@ -127,6 +151,8 @@ def operating_routes(runtime: ApiRuntime, openapi: Callable[[], dict[str, object
         checks = dict(zip(runtime.checks, results, strict=True))
         ready = all(results)
         document = {"ready": ready, "checks": checks, "strategy_version": runtime.live().prepared.strategy.version}
+        if (pending := runtime.pending()) is not None:
+            document["strategy_pending"] = pending_view(pending)
         return json_response(document, 200 if ready else UNAVAILABLE.status)
 
     @router.get("/metrics", summary="Prometheus metrics", dependencies=[operator])

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from services.api.authentication import Authenticator
+from services.api.stream_feed import OutboundFeed
+from services.api.stream_response import StreamLimits
 from services.ports import (
     Clock,
     ContactLedger,
@@ -14,10 +16,13 @@ from services.ports import (
     StrategyVersions,
     VolumeLeases,
 )
+from services.use_cases.attribution_report import AttributionReports
 from services.use_cases.decision_command import DEFAULT_TIMEOUT_MS
 from services.use_cases.explain_decision import ArchivedDecisions
+from services.use_cases.live_strategy import PendingVersion
 from services.use_cases.make_decision import Live
 from services.use_cases.record_keeping import RecordKeeper
+from services.use_cases.shadow_scoring import ShadowScoring
 
 Check = Callable[[], Awaitable[None]]
 """Returns when a dependency answers; any exception means that it does not."""
@@ -42,6 +47,8 @@ class ApiRuntime:
     authenticator: Authenticator
     exposition: Callable[[], tuple[bytes, str]]
     checks: Mapping[str, Check] = field(default_factory=dict)
+    pending: Callable[[], PendingVersion | None] = lambda: None
+    """The version that is active and does not decide on this node yet, and why."""
     archive: ArchivedDecisions | None = None
     strategies: StrategyVersions | None = None
     """Those that decided before; None knows the live one only."""
@@ -49,6 +56,13 @@ class ApiRuntime:
     """This node's part of the bank's volumes; None where the strategy has none."""
     keeper: RecordKeeper | None = None
     """Keeps records behind their answers; drained before the store is closed."""
+    shadows: ShadowScoring | None = None
+    """Asks the models in the shadow; None where nobody does."""
+    outbound: OutboundFeed | None = None
+    """This node's view of the outbound topic, for streams; None serves none."""
+    stream_limits: StreamLimits = field(default_factory=StreamLimits)
+    attribution: AttributionReports | None = None
+    """Reports over archived conversions; None where there is no archive."""
     replays: bool = False
     """Whether the clock follows the events, so that these may be of any time."""
     decision_timeout_ms: int = DEFAULT_TIMEOUT_MS

@@ -50,10 +50,12 @@ async def serve(
     *,
     stop: asyncio.Event,
     on_started: Callable[[], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
     limits: ServerLimits | None = None,
 ) -> None:
     """Serves on the bound socket until `stop` is set, then finishes what is under way. `on_started` is called once
-    connections are taken. Run it on uvloop for speed."""
+    connections are taken, `on_stopping` when none are any more: to end what would not end by itself. Run it on uvloop
+    for speed."""
     _calm_collector()
     server = _Server(_config(app, limits or ServerLimits()), on_started)
     serving = asyncio.create_task(server.serve([listener]), name="http-server")
@@ -61,6 +63,8 @@ async def serve(
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.should_exit = True
+        if on_stopping is not None:
+            on_stopping()
         await serving
     finally:
         stopping.cancel()

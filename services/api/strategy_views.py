@@ -6,14 +6,21 @@ from dataclasses import asdict
 import orjson
 
 from decision_engine.strategy import Strategy
+from services.use_cases.live_strategy import PendingVersion
 
 
-def strategy_summary(strategy: Strategy) -> dict[str, object]:
-    """One line of the list of strategies."""
+def pending_view(pending: PendingVersion) -> dict[str, object]:
+    """A version that is active for the bank and does not decide on this node yet."""
+    return {"version": pending.version, "status": "activating", "reason": pending.refusal}
+
+
+def strategy_summary(strategy: Strategy, layout: str) -> dict[str, object]:
+    """One line of the list of strategies; `layout` names the namespace its states are read from."""
     return {
         "version": strategy.version,
         "name": strategy.name,
         "status": "active",
+        "feature_layout": layout,
         "offers": len(strategy.offers),
         "treatments": sum(len(offer.treatments) for offer in strategy.offers),
         "attributes": len(strategy.dictionary),

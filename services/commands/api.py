@@ -35,4 +35,5 @@ async def _serve(settings: Settings) -> None:
     stop = stop_on_signals()
     listener = bind(settings.host, settings.port)
     async with open_api(settings) as runtime:
-        await serve(create_app(runtime), listener, stop=stop)
+        ending = None if runtime.outbound is None else runtime.outbound.end
+        await serve(create_app(runtime), listener, stop=stop, on_stopping=ending)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from decision_engine.prepared import prepare
+from decision_engine.strategy import Strategy
 from services.adapters.embedded_servers import EmbeddedServers, free_port
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.role_processes import RoleProcess
@@ -23,6 +25,7 @@ from services.commands import topics
 from services.commands.stopping import stop_on_signals
 from services.ports import ShellError
 from services.settings import Settings, read_settings
+from services.simulation.scenario_script import Scenario, load_scenario, scenario_names
 
 NAME = "dev"
 HELP = "run everything embedded: servers, roles, a bank with customers, and the live terminal"
@@ -64,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--history-days", type=int, default=30, help="days it has lived before (default 30)")
     parser.add_argument("--day-seconds", type=float, default=60.0, help="seconds a simulated day takes (default 60)")
     parser.add_argument("--rate", type=float, default=40.0, help="most customer visits per second (default 40)")
+    parser.add_argument("--scenario", help="play a scenario on screen, such as S9, or all of them, and end")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds between a scenario's steps (default 1)")
     parser.add_argument("--seconds", type=float, help="stop by itself after so many seconds (default: at Ctrl-C)")
 
 
@@ -77,8 +82,10 @@ async def _run(args: argparse.Namespace) -> int:
     if args.seconds:
         loop.call_later(args.seconds, stop.set)
     strategy = _STRATEGIES / ("berka" if args.data else "demo_bank")
+    if args.scenario:
+        _scenarios(args.scenario)  # refused before anything is started
     async with deployment(strategy, args.port) as running:
-        serve = _serve_replay if args.data else _serve_simulated_bank
+        serve = _play if args.scenario else _serve_replay if args.data else _serve_simulated_bank
         await serve(args, running, stop)
         print("stopping …", file=sys.stderr)
     return 0
@@ -95,10 +102,10 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
         _write_environment(folder / "environment", environment)
         settings = read_settings({**_kairos_environment(), **environment})
         await topics.create(settings)
-        pacing = ("pacer",) if load_strategy_file(strategy).volumes else ()
-        ports = {role: free_port() for role in ("state-builder", "archiver", "learner", *pacing)}
+        optional = _optional_roles(settings, load_strategy_file(strategy))
+        ports = {role: free_port() for role in ("state-builder", "archiver", "learner", *optional)}
         roles = []
-        for role in ("state-builder", "api", "archiver", "learner", *pacing):
+        for role in ("state-builder", "api", "archiver", "learner", *optional):
             own = {"KAIROS_METRICS_PORT": str(ports[role])} if role in ports else {}
             process = RoleProcess(
                 arguments=[role], environment={**environment, **own}, log=folder / "logs" / f"{role}.log"
@@ -112,6 +119,16 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
         _say("starting the API, the state builder, the archiver and the learner")
         await _until_ready(running)
         yield running
+
+
+def _optional_roles(settings: Settings, strategy: Strategy) -> tuple[str, ...]:
+    """Those that have something to do: prices for volumes, credit for conversions, receivers to deliver to."""
+    wanted = {
+        "pacer": bool(strategy.volumes),
+        "attributor": strategy.attribution is not None,
+        "deliver": settings.webhooks_file is not None,
+    }
+    return tuple(role for role, is_wanted in wanted.items() if is_wanted)
 
 
 async def _serve_simulated_bank(args: argparse.Namespace, running: Deployment, stop: asyncio.Event) -> None:
@@ -143,6 +160,20 @@ async def _serve_replay(args: argparse.Namespace, running: Deployment, stop: asy
         return
     _say(f"the log is replayed; ask {running.api_url}/v1/customers/retail:1787 for a customer, Ctrl-C to stop")
     await stop.wait()
+
+
+def _scenarios(wanted: str) -> list[Scenario]:
+    """That of the name, or all of them. Raises ScenarioUnknown."""
+    return [load_scenario(name) for name in (scenario_names() if wanted == "all" else [wanted])]
+
+
+async def _play(args: argparse.Namespace, running: Deployment, stop: asyncio.Event) -> None:
+    from services.commands.scenario import play_on_screen
+
+    scenarios = _scenarios(args.scenario)
+    prepared = prepare(load_strategy_file(running.settings.strategy_path))
+    playing = play_on_screen(running.api_url, prepared, scenarios, args.pause)
+    await _first_of(stop, asyncio.create_task(playing, name="scenario"))
 
 
 async def _first_of(stop: asyncio.Event, *tasks: asyncio.Task[None]) -> None:

@@ -1,4 +1,5 @@
-"""`kairos evaluate`: how good a model is on the decision log, or what the service's features are worth on Berka."""
+"""`kairos evaluate`: how good a model is on the decision log, what another policy would have earned on it, or what the
+service's features are worth on Berka."""
 
 import argparse
 import os
@@ -17,13 +18,18 @@ from models.registry import ModelRegistry
 from models.training.take_up import FIT_DAYS, HORIZON_MONTHS, TEST_DAY, TakeUpReport, judge_take_up
 from services.adapters.file_strategy_source import load_strategy_file
 from services.bootstrap import load_strategy, strategy_finder
+from services.commands.policy_evaluation import add_policy_arguments, evaluate_policy
 from services.commands.train import moment_ms
 from services.ports import ShellError
 from services.settings import read_settings
 
 NAME = "evaluate"
-HELP = "judge a model on the decision log, or (berka) the service's features on a real bank's loans"
+HELP = (
+    "judge a model or (policy) a way of deciding on the decision log, or (berka) the service's features on a real bank"
+)
 EXAMPLE = """kairos evaluate --model cross_sell
+  kairos evaluate policy --model cross_sell --clip 20
+  kairos evaluate policy --draft deploy/strategies/demo_bank --json
   kairos evaluate berka --snapshots var/snapshots --labels-from ../shared/data"""
 
 _BERKA_STRATEGY = Path("deploy/strategies/berka")
@@ -36,14 +42,15 @@ class EvaluationFailed(ShellError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to judge, on what."""
-    parser.add_argument("what", nargs="?", choices=("log", "berka"), default="log", help="default: log")
-    log = parser.add_argument_group("log: a registered model on archived decisions and responses")
+    parser.add_argument("what", nargs="?", choices=("log", "policy", "berka"), default="log", help="default: log")
+    log = parser.add_argument_group("log, policy: a registered model on archived decisions and responses")
     log.add_argument("--archive", type=Path, help="root of the archive (default KAIROS_ARCHIVE_PATH)")
     log.add_argument("--models", type=Path, help="root of the model registry (default KAIROS_MODEL_PATH)")
     log.add_argument("--model", help="model name")
     log.add_argument("--version", help="version (default: the newest of the model)")
     log.add_argument("--since", type=moment_ms, help="first decision time (default: what the model never learnt from)")
     log.add_argument("--attribution-seconds", type=int, help="default: as the model was trained")
+    add_policy_arguments(parser)
     berka = parser.add_argument_group("berka: first loan within six months, from snapshots of the service's attributes")
     berka.add_argument("--snapshots", type=Path, default=Path("var/snapshots"), help="folder of the snapshots")
     berka.add_argument(
@@ -53,9 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the report. Raises EvaluationFailed, StrategyInvalid."""
+    """Prints the report; for a policy, status 2 says that nothing is to be concluded. Raises EvaluationFailed,
+    StrategyInvalid."""
     report: Callable[[argparse.Namespace], list[str]] = _berka if args.what == "berka" else _log
     try:
+        if args.what == "policy":
+            return evaluate_policy(args)
         lines = report(args)
     except (ModelsError, OSError) as error:
         raise EvaluationFailed(str(error)) from error

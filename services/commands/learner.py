@@ -20,7 +20,8 @@ from services.adapters.control_topic import ControlTopic, NodeIdentity
 from services.adapters.metrics_page import metrics_page
 from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
 from services.adapters.ulid_ids import UlidIds
-from services.bootstrap import configure_logging, load_strategy, open_event_stream, open_publisher
+from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
+from services.commands.active_strategy import active_strategy, work_for_active
 from services.commands.stopping import stop_on_signals
 from services.ports import Metrics
 from services.settings import Settings, read_settings
@@ -51,10 +52,22 @@ def run(args: argparse.Namespace) -> int:
 
 async def learn(settings: Settings, models: tuple[str, ...]) -> None:
     """Runs the role until the process is told to stop; a fit that has begun is finished and registered."""
-    stopping = stop_on_signals()
-    strategy, metrics = load_strategy(settings).strategy, PrometheusMetrics({**CONTRACT, **_METRICS})
+    stopping, metrics = stop_on_signals(), PrometheusMetrics({**CONTRACT, **_METRICS})
+
+    async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
+        await _learn_for(settings, loaded.strategy, models, metrics, until)
+
+    async with (
+        metrics_page(settings.host, settings.metrics_port, metrics.exposition),
+        active_strategy(settings, NAME) as active,
+    ):
+        await work_for_active(active, stopping, work)
+
+
+async def _learn_for(
+    settings: Settings, strategy: Strategy, models: tuple[str, ...], metrics: PrometheusMetrics, until: asyncio.Event
+) -> None:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(metrics_page(settings.host, settings.metrics_port, metrics.exposition))
         publisher = await stack.enter_async_context(open_publisher(settings))
         stream = await stack.enter_async_context(open_event_stream(settings, [CONTROL]))
         ids = UlidIds()
@@ -72,7 +85,7 @@ async def learn(settings: Settings, models: tuple[str, ...]) -> None:
         control.subscribe("nbo.control.model.retired", learner.on_control)
         await stack.enter_async_context(control)
         _log.info("learning from %s", settings.archive_path, extra={"action": "start"})
-        await learner.run(stopping)
+        await learner.run(until)
 
 
 def log_queries(settings: Settings, strategy: Strategy, models: tuple[str, ...]) -> list[LogQuery]:

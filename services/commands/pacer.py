@@ -23,11 +23,11 @@ from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import (
     LoadedStrategy,
     configure_logging,
-    load_strategy,
     open_clock,
     open_event_stream,
     open_publisher,
 )
+from services.commands.active_strategy import active_strategy, work_for_active
 from services.ports import Metrics
 from services.settings import Settings, read_settings
 from services.workers.pacer import Pacer, PacerTools
@@ -58,18 +58,23 @@ def run(_: argparse.Namespace) -> int:
 
 
 async def pace(settings: Settings) -> None:
-    """Runs the role until the process is told to stop; with a strategy without volumes there is nothing to do."""
+    """Runs the role for the active strategy until the process is told to stop; while that has no volumes it waits."""
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    loaded = load_strategy(settings)
-    if not loaded.strategy.volumes:
-        _log.warning("%s has no volumes", loaded.strategy.version, extra={"action": "start"})
-        return
-    async with AsyncExitStack() as stack:
-        pacer = await _open(settings, loaded, stack)
-        _log.info("pacing %d volumes", len(loaded.strategy.volumes), extra={"action": "start"})
-        await pacer.run(stopping)
+
+    async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
+        if not loaded.strategy.volumes:
+            _log.warning("%s has no volumes", loaded.strategy.version, extra={"action": "start"})
+            await until.wait()
+            return
+        async with AsyncExitStack() as stack:
+            pacer = await _open(settings, loaded, stack)
+            _log.info("pacing %d volumes", len(loaded.strategy.volumes), extra={"action": "start"})
+            await pacer.run(until)
+
+    async with active_strategy(settings, NAME) as active:
+        await work_for_active(active, stopping, work)
 
 
 async def _open(settings: Settings, loaded: LoadedStrategy, stack: AsyncExitStack) -> Pacer:

@@ -7,10 +7,13 @@ import logging
 import os
 import random
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.fold import fold
+from decision_engine.features.linked import Link
+from decision_engine.features.snapshot import read_snapshot
 from event_schemas.topics import STATE_TOPICS
 from services.adapters.metrics_page import metrics_page
 from services.adapters.prometheus_metrics import PrometheusMetrics
@@ -18,10 +21,13 @@ from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_clock import RedisClock
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_link_members import RedisLinkMembers
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
-from services.bootstrap import configure_logging, load_strategy, open_event_stream, open_publisher
+from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
+from services.commands.active_strategy import active_strategy, work_for_active
 from services.commands.stopping import stop_on_signals
+from services.commands.triggering import open_triggering
 from services.ports import EventPublisher, Metrics
 from services.settings import Settings, read_settings
 from services.use_cases.ingest_events import IngestEvents
@@ -36,7 +42,7 @@ EXAMPLE = "KAIROS_REDIS_URL=redis://127.0.0.1:6379/0 kairos state-builder"
 
 UNTRUSTED_END_SLACK = 100_000
 """The embedded broker, known by its want of idempotence, reports the start of the last write as the end of the log."""
-_PATIENT = ClientLimits(timeout_s=5.0, stall_s=15.0)
+PATIENT = ClientLimits(timeout_s=5.0, stall_s=15.0)
 """Nobody waits for a builder in milliseconds, and giving a call up only means doing the batch again."""
 _log = logging.getLogger(__name__)
 
@@ -59,11 +65,19 @@ def run(_: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> None:
     stop = stop_on_signals()
-    features, metrics = load_strategy(settings).features, PrometheusMetrics()
-    calm_collector()
-    async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):
-        _log.info("building states of layout %s", features.layout, extra={"action": "start"})
-        await build_states(settings, features, metrics, stop)
+    metrics = PrometheusMetrics()
+
+    async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
+        _log.info("building states of layout %s", loaded.features.layout, extra={"action": "start"})
+        links = loaded.strategy.links
+        await build_states(settings, loaded.features, metrics, until, links=links, firing_for=loaded)
+
+    async with (
+        metrics_page(settings.host, settings.metrics_port, metrics.exposition),
+        active_strategy(settings, NAME, keeps_states=True) as active,
+    ):
+        calm_collector()
+        await work_for_active(active, stop, work)
     _log.info("stopped", extra={"action": "stop"})
 
 
@@ -75,23 +89,43 @@ def calm_collector() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-async def build_states(settings: Settings, features: CompiledFeatures, metrics: Metrics, stop: asyncio.Event) -> None:
-    """One state builder, a member of its layout's consumer group, until `stop` is set. Raises ShellError."""
+async def build_states(
+    settings: Settings,
+    features: CompiledFeatures,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    *,
+    links: tuple[Link, ...] = (),
+    firing_for: LoadedStrategy | None = None,
+) -> None:
+    """One state builder, a member of its layout's consumer group, until `stop` is set. Only with a strategy to fire for
+    does it contact anybody. Raises ShellError."""
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            RedisClient.open(settings.redis_url, limits=_PATIENT, library=FUNCTION_LIBRARY)
+            RedisClient.open(settings.redis_url, limits=PATIENT, library=FUNCTION_LIBRARY)
         )
         publisher = await stack.enter_async_context(open_publisher(settings))
         stream = open_event_stream(
             settings,
             STATE_TOPICS,
             consumer_group(features.layout),
-            on_revoked=lambda lost: consumer.revoked(lost),  # noqa: PLW0108 - the consumer needs the stream first
+            on_revoked=lambda lost: revoked(lost),  # noqa: PLW0108 - the consumer needs the stream first
         )
-        work = await assemble(settings, features, metrics, client, publisher, stream)
+        work = await assemble(settings, features, metrics, Connections(client, publisher, stream), links)
         hand_over_s = settings.kafka_session_timeout_ms / 3000
+        triggering = None
+        if firing_for is not None:
+            triggering = await stack.enter_async_context(open_triggering(settings, firing_for, metrics, stream))
+        if triggering is not None:
+            work = triggering.extend(work, settings.batch_records)
         pace = Pace(jitter=random.random, max_records=settings.batch_records, hand_over_s=hand_over_s)
         consumer: BatchConsumer[PreparedBatch] = BatchConsumer(stream, work, pace)
+
+        async def revoked(lost: set[tuple[str, int]]) -> None:
+            await consumer.revoked(lost)
+            if triggering is not None:
+                await triggering.worker.revoked({number for _, number in lost}, hand_over_s)
+
         await stack.enter_async_context(stream)
         await consumer.run(stop)
 
@@ -101,32 +135,43 @@ def consumer_group(layout: str) -> str:
     return f"kairos-state-builder-{layout}"
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What a builder stands on, open."""
+
+    client: RedisClient
+    publisher: EventPublisher
+    stream: SeekableStream
+
+
 async def assemble(
     settings: Settings,
     features: CompiledFeatures,
     metrics: Metrics,
-    client: RedisClient,
-    publisher: EventPublisher,
-    stream: SeekableStream,
+    open_to: Connections,
+    links: tuple[Link, ...] = (),
 ) -> StateBuilder:
     """The work of a builder on open connections; begins the namespace of the layout."""
     keys = RedisKeys(settings.namespace, features.layout)
-    store, wall_clock = RedisStateStore(client, keys), SystemClock()
+    store, wall_clock = RedisStateStore(open_to.client, keys), SystemClock()
     await store.begin_namespace()
-    event_clock = RedisClock(client, keys) if settings.clock == "events" else None
+    event_clock = RedisClock(open_to.client, keys) if settings.clock == "events" else None
     ingest = IngestEvents(
         store=store,
-        ledger=RedisContactLedger(client, keys),
+        ledger=RedisContactLedger(open_to.client, keys),
         fold=partial(fold, features),
         metrics=metrics,
         clock=event_clock or wall_clock,
         event_clock=event_clock,
+        links=links,
+        members=RedisLinkMembers(open_to.client, keys) if links else None,
+        read=partial(read_snapshot, features),
     )
     return StateBuilder(
         ingest=ingest,
-        dead_letters=DeadLetters(publisher, metrics),
+        dead_letters=DeadLetters(open_to.publisher, metrics),
         progress=StoreProgress(
-            store, stream, metrics, end_slack=0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
+            store, open_to.stream, metrics, end_slack=0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
         ),
         wall_clock=None if event_clock else wall_clock,
     )

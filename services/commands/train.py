@@ -19,16 +19,16 @@ from models.registry import ModelRegistry
 from models.training.fit import FitSettings
 from models.training.pipeline import train_version
 from models.training.promotion import promotion_problems
-from services.adapters.artifact_model_provider import promotion_of
 from services.adapters.control_topic import control_event
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import load_strategy, open_publisher
 from services.ports import ShellError
 from services.settings import Settings, read_settings
+from services.use_cases.model_acts import Act, promotion_of
 
 NAME = "train"
 HELP = "fit one model from the archive, print how good it is, register it, and promote it if asked to"
-EXAMPLE = "kairos train --archive var/archive --model cross_sell --out var/models --promote"
+EXAMPLE = "kairos train --archive var/archive --model cross_sell --out var/models --promote --approved-by zhao"
 
 
 class TrainingFailed(ShellError):
@@ -48,14 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--promote", action="store_true", help="put it in service everywhere if it passes its checks")
     parser.add_argument("--force", action="store_true", help="with --promote: even if it does not pass")
     parser.add_argument("--actor", default=os.environ.get("USER", "operator"), help="who promotes (default: you)")
+    parser.add_argument("--approved-by", help="with --promote: the second person; must not be the actor")
     parser.add_argument(
         "--write-catalogue", type=Path, help="also write the offers as `python -m models.training` reads"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains and prints. Raises TrainingFailed, StrategyInvalid, BusUnavailable."""
+    """Trains and prints. Raises TrainingFailed, ApprovalMissing, StrategyInvalid, BusUnavailable."""
     settings = read_settings(os.environ)
+    act = Act(event_id=UlidIds().new_id(), at=datetime.now(UTC), actor=args.actor, approved_by=args.approved_by)
+    if args.promote:
+        act.require_second_person()
     strategy = load_strategy(settings).strategy
     if args.write_catalogue is not None:
         args.write_catalogue.write_text(encode_catalogue(offer_facts(strategy)), encoding="utf-8")
@@ -66,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     except (ModelsError, OSError) as error:
         raise TrainingFailed(str(error)) from error
     print("\n".join(manifest_summary(manifest)))
-    return _promote(args, settings, manifest) if args.promote else 0
+    return _promote(args, settings, manifest, act) if args.promote else 0
 
 
 def log_query(args: argparse.Namespace, settings: Settings, strategy: Strategy) -> LogQuery:
@@ -91,19 +95,21 @@ def moment_ms(text: str) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _promote(args: argparse.Namespace, settings: Settings, manifest: Manifest) -> int:
+def _promote(args: argparse.Namespace, settings: Settings, manifest: Manifest, act: Act) -> int:
     problems = promotion_problems(manifest)
     if problems and not args.force:
         raise TrainingFailed(
             f"{manifest.version} is registered but not promoted: {'; '.join(problems)}. Add --force to promote it."
         )
-    asyncio.run(_announce(settings, manifest, args.actor))
+    asyncio.run(_announce(settings, manifest, act))
     print(f"\npromoted {manifest.version}")
     return 0
 
 
-async def _announce(settings: Settings, manifest: Manifest, actor: str) -> None:
-    event = promotion_of(manifest, event_id=UlidIds().new_id(), at=datetime.now(UTC), actor=actor)
+async def _announce(settings: Settings, manifest: Manifest, act: Act) -> None:
+    event = promotion_of(
+        manifest, event_id=act.event_id, at=datetime.now(UTC), actor=act.actor, approved_by=act.approved_by
+    )
     async with open_publisher(settings) as publisher:
         await publisher.publish([control_event(event)])
 

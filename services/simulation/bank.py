@@ -91,7 +91,7 @@ class BankStream:
         """The first day's profiles, companies, and deposits that end."""
         drafts: list[Draft] = []
         if day.number == 0:
-            drafts += first_day_drafts(self.people, self.config.seed, midnight)
+            drafts += first_day_drafts(self.people, self.config.seed, midnight, self.config.companies)
             drafts += company_profiles(self.config.companies, self.config.seed)
         drafts += company_drafts(self.config.companies, draws)
         drafts += [

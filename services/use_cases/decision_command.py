@@ -30,6 +30,10 @@ class DecisionCommand:
     allow_duplicates: bool = False
     dry_run: bool = False
     timeout_ms: int = DEFAULT_TIMEOUT_MS
+    decision_id: str | None = None
+    """The id the decision is to have, where the one who asks makes sure that it is one of a kind."""
+    held_until_ms: int | None = None
+    """Until when what is offered stays reserved; None: as long as the strategy says."""
 
     @property
     def idempotency_key(self) -> str | None:

@@ -77,6 +77,8 @@ def encode_record(decision: Decision, inputs: DecisionInputs, wording: Wording) 
         "coded_candidates": wording.coder.code(decision.candidates),
         "placements": [_placement_fields(placement, wording.fallbacks) for placement in decision.placements],
     }
+    if request.held_until_ms is not None:
+        data["held_until"] = rfc3339(request.held_until_ms)
     header = {"id": decision.decision_id, "source": SOURCE, "subject": decision.customer_id, "time": time}
     return encode_trusted(EVENT_TYPE, header, data)
 

@@ -1,13 +1,13 @@
 """Replay: a decision computed again from its record, with the strategy and the models it names."""
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from decision_engine.contact_ledger import decode_records
+from decision_engine.contact_ledger import ContactRecord, decode_records
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import DecisionRequest, PlacementRequest
 from decision_engine.engine import decide, settle
@@ -56,6 +56,34 @@ class Replay:
         pairs = enumerate(zip(self.record, self.recomputed, strict=False))
         shorter = min(len(self.record), len(self.recomputed))
         return next((place for place, (kept, again) in pairs if kept != again), shorter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedQuestion:
+    """What a decision was asked and saw, from its record: enough to put the same question to another strategy."""
+
+    request: DecisionRequest
+    snapshot: CustomerSnapshot
+    ledger: Sequence[ContactRecord]
+    volumes: Mapping[str, VolumeStanding]
+    scorers: Scorers
+    """Those given that scored then; a model that failed then fails again."""
+
+
+def recorded_question(record: bytes, scorers: Scorers) -> RecordedQuestion:
+    """The question of a record. Raises RecordUnreadable."""
+    data = record_data(record)
+    try:
+        inputs = _inputs(data)
+        return RecordedQuestion(
+            request=inputs.request,
+            snapshot=_snapshot(data),
+            ledger=decode_records(inputs.ledger),
+            volumes=_volumes(data),
+            scorers=_scorers_of(data, scorers),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordUnreadable(f"a field is missing or odd: {error!r}") from error
 
 
 def replay_decision(record: bytes, prepared: PreparedStrategy, wording: Wording, scorers: Scorers) -> bytes:
@@ -159,6 +187,7 @@ def _request(data: Mapping[str, object]) -> DecisionRequest:
         locale=str(data["locale"]),
         allow_duplicates=bool(data["allow_duplicates"]),
         degraded_causes=tuple(str(cause) for cause in _sequence(data["causes_before"])),
+        held_until_ms=epoch_ms(str(data["held_until"])) if "held_until" in data else None,
     )
 
 

@@ -1,19 +1,21 @@
 """Deliveries from the bus sorted into what each customer's state and ledger take, and what cannot be read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import cast
 
 from decision_engine.features.update import PositionedUpdate
-from decision_engine.features.updates import update_from_event
+from decision_engine.features.updates import update_from_plain
 from decision_engine.identifiers import CustomerId, TrackingId, key32
 from decision_engine.outcomes import Outcome
 from decision_engine.reservation import tracking_key
-from event_schemas.codec import EVENT_TYPES, DecodeError, Event, decode
+from event_schemas.codec import EVENT_TYPES, DecodeError
 from event_schemas.envelope import epoch_ms
-from event_schemas.profile import CustomerErased
-from event_schemas.responses import ResponseRecorded
+from event_schemas.plain import PlainEvent, decode_plain
 from event_schemas.topics import STATE_TOPICS, topic_for
 from services.ports import ContactResponse, Delivery
+from services.use_cases.firing_cases import Watched
 from services.use_cases.response_scope import scoped_response_id
 
 FUTURE_TOLERANCE_MS = 5 * 60_000
@@ -21,6 +23,7 @@ FUTURE_TOLERANCE_MS = 5 * 60_000
 a window for ever."""
 _TOPIC_INDEX = {topic: index for index, topic in enumerate(STATE_TOPICS)}
 _TOPIC_OF = {event_type: topic_for(event_type) for event_type in EVENT_TYPES}
+CUSTOMER_ERASED, RESPONSE_RECORDED = "bank.customer.erased", "nbo.response.recorded"
 _SHOWN = 300
 
 
@@ -46,13 +49,22 @@ class EventBatch:
     """Newest event time of each topic."""
     positions: dict[tuple[str, int], int] = field(default_factory=dict)
     """For each topic and partition the next offset after this batch."""
-    deliveries: dict[CustomerId, list[Delivery]] = field(default_factory=dict)
-    """Where each customer's updates came from, for those that turn out impossible to fold."""
+    deliveries: Sequence[Delivery] = ()
+    """All that came, for those that turn out impossible to fold."""
+    watched: Mapping[CustomerId, Watched] = field(default_factory=dict)
+    """Customers whose triggers the batch concerns."""
+    memories: dict[CustomerId, bytes | None] = field(default_factory=dict)
+    """Their trigger memories as last read."""
+
+    def deliveries_of(self, customer_id: CustomerId) -> list[Delivery]:
+        """Where the customer's updates came from."""
+        unreadable, key = {id(one.delivery) for one in self.unreadable}, customer_id.encode()
+        return [one for one in self.deliveries if one.key == key and id(one) not in unreadable]
 
 
 def read_batch(deliveries: Sequence[Delivery], latest_ms: int | None) -> EventBatch:
     """Decodes and groups. Events later than `latest_ms` are refused (None: any time may come, as in a replay)."""
-    batch = EventBatch()
+    batch = EventBatch(deliveries=deliveries)
     for delivery in deliveries:
         try:
             _add(batch, delivery, latest_ms)
@@ -60,7 +72,7 @@ def read_batch(deliveries: Sequence[Delivery], latest_ms: int | None) -> EventBa
             batch.unreadable.append(Unreadable(delivery, error.reason, str(error)[:_SHOWN]))
         except _Refused as error:
             batch.unreadable.append(Unreadable(delivery, error.reason, error.message))
-        batch.positions[delivery.topic, delivery.partition] = delivery.offset + 1
+    batch.positions = {(delivery.topic, delivery.partition): delivery.offset + 1 for delivery in deliveries}
     return batch
 
 
@@ -71,42 +83,41 @@ class _Refused(Exception):
 
 
 def _add(batch: EventBatch, delivery: Delivery, latest_ms: int | None) -> None:
-    if delivery.value is None:
+    topic, value = delivery.topic, delivery.value
+    if value is None:
         raise _Refused("no_value", "the record has no value; state topics carry no tombstones")
-    event = decode(delivery.value, delivery.headers)
-    if _TOPIC_OF[event.type] != delivery.topic:
-        raise _Refused("wrong_topic", f"type: {event.type} does not travel on this topic")
-    customer_id = _customer(event, delivery)
-    update = update_from_event(event)
-    if latest_ms is not None and update.time_ms > latest_ms:
-        raise _Refused("future", f"time: lies more than {FUTURE_TOLERANCE_MS // 60_000} minutes ahead of our clock")
-    index = _TOPIC_INDEX[delivery.topic]
-    batch.updates.setdefault(customer_id, []).append(PositionedUpdate(index, delivery.offset, update))
-    batch.deliveries.setdefault(customer_id, []).append(delivery)
-    if update.time_ms > batch.newest_ms.get(delivery.topic, 0):
-        batch.newest_ms[delivery.topic] = update.time_ms
-    if isinstance(event, ResponseRecorded):
-        batch.responses.setdefault(customer_id, []).append(_response(event))
-    elif isinstance(event, CustomerErased):
-        batch.erased[customer_id] = max(update.time_ms, batch.erased.get(customer_id, 0))
-
-
-def _customer(event: Event, delivery: Delivery) -> CustomerId:
-    """The subject, which must be the key: only then does one partition hold the customer's events in order."""
-    if delivery.key is None or delivery.key != event.subject.encode():
+    event = decode_plain(value, delivery.headers)
+    event_type, _, _, subject, time_ms, _ = event
+    if _TOPIC_OF.get(event_type) != topic:
+        raise _Refused("wrong_topic", f"type: {event_type} does not travel on this topic")
+    # Only where the subject is the key does one partition hold the customer's events in order.
+    if delivery.key != subject.encode():
         raise _Refused("key_mismatch", "the record's key is not the event's subject")
-    return CustomerId(event.subject)
+    if latest_ms is not None and time_ms > latest_ms:
+        raise _Refused("future", f"time: lies more than {FUTURE_TOLERANCE_MS // 60_000} minutes ahead of our clock")
+    customer_id = CustomerId(subject)
+    positioned = PositionedUpdate(_TOPIC_INDEX[topic], delivery.offset, update_from_plain(event))
+    if (updates := batch.updates.get(customer_id)) is None:
+        batch.updates[customer_id] = [positioned]
+    else:
+        updates.append(positioned)
+    if time_ms > batch.newest_ms.get(topic, 0):
+        batch.newest_ms[topic] = time_ms
+    if event_type == RESPONSE_RECORDED:
+        batch.responses.setdefault(customer_id, []).append(_response(event))
+    elif event_type == CUSTOMER_ERASED:
+        batch.erased[customer_id] = max(time_ms, batch.erased.get(customer_id, 0))
 
 
-def _response(event: ResponseRecorded) -> ContactResponse:
-    data = event.data
+def _response(event: PlainEvent) -> ContactResponse:
+    data = cast("Mapping[str, str]", event.data)
     return ContactResponse(
-        response_id=scoped_response_id(event.source, data.response_id),
-        tracking=tracking_key(TrackingId(data.tracking_id)),
-        outcome=Outcome(data.outcome),
-        at_ms=epoch_ms(data.time),
-        offer=key32(data.offer),
-        group=key32(data.group),
-        issue=key32(data.issue),
-        channel=key32(data.channel),
+        response_id=scoped_response_id(event.source, data["response_id"]),
+        tracking=tracking_key(TrackingId(data["tracking_id"])),
+        outcome=Outcome(data["outcome"]),
+        at_ms=epoch_ms(cast("Mapping[str, datetime]", event.data)["time"]),
+        offer=key32(data["offer"]),
+        group=key32(data["group"]),
+        issue=key32(data["issue"]),
+        channel=key32(data["channel"]),
     )

@@ -63,6 +63,11 @@ def _padded(body_hash: bytes) -> bytes:
     return body_hash[:_HASH_BYTES].ljust(_HASH_BYTES, b"\0")
 
 
+def is_answer(kept: bytes) -> bool:
+    """Whether what stands under a key is an answer, rather than a claim that is being worked on or was left behind."""
+    return kept.startswith(_ANSWER)
+
+
 def _opened(kept: bytes, body_hash: bytes) -> bytes | None:
     """The answer, or None while the key is only claimed. Raises IdempotencyConflict."""
     for kind in (_ANSWER, _CLAIM):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from decision_engine.decision import Decision, DecisionRequest
 from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatch, decide, settle
+from decision_engine.errors import DecisionEngineError
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.identifiers import CustomerId, DecisionId
 from decision_engine.prepared import PreparedStrategy
@@ -19,6 +20,7 @@ from decision_engine.volume_view import NO_VOLUMES, VolumeView
 from services.ports import (
     Clock,
     ContactLedger,
+    CustomerReader,
     CustomerReading,
     DecisionStore,
     EventPublisher,
@@ -43,8 +45,11 @@ from services.use_cases.idempotent_answers import (
     IdempotentAnswers,
     claim_of,
 )
+from services.use_cases.linked_customers import with_linked
+from services.use_cases.model_traffic import scorers_for
 from services.use_cases.record_keeping import RecordKeeper
 from services.use_cases.scorer_watch import ScorerWatch
+from services.use_cases.shadow_scoring import ShadowScoring
 from services.use_cases.volume_reservation import VolumeReservation
 
 __all__ = ["DecisionCommand", "DecisionInFlight", "DecisionPorts", "IdempotencyConflict", "Live", "MakeDecision"]
@@ -60,6 +65,8 @@ class Live:
     features: CompiledFeatures
     wording: Wording
     scorers: Scorers
+    states: CustomerReader | None = None
+    """Where the states of these features are read; None: where everything else is kept."""
 
     @classmethod
     def of(cls, prepared: PreparedStrategy, features: CompiledFeatures, scorers: Scorers) -> "Live":
@@ -82,6 +89,8 @@ class DecisionPorts:
     """This node's part of the bank's volumes; without it they limit nothing."""
     keeper: RecordKeeper | None = None
     """Drained by whoever closes the store; without it the use case has one of its own."""
+    shadows: ShadowScoring | None = None
+    """Asks the models in the shadow; None where nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +131,15 @@ class MakeDecision:
 
     async def _decide(self, command: DecisionCommand, key: str | None) -> bytes:
         watch, budget = StageWatch(command.started_s), Budget(command)
-        decision_id = DecisionId(self._ports.ids.new_id())
+        decision_id = DecisionId(command.decision_id or self._ports.ids.new_id())
         claim = None if key is None else claim_of(key, command.body_hash, decision_id)
         watch.mark("parse")
-        reading, missing = await self._read(command, budget, claim)
+        live = self._ports.live()  # taken before anything is awaited: states and what reads them must be of one layout
+        reading, missing = await self._read(live, command, budget, claim)
         watch.mark("read")
         if reading is not None and reading.claimed is not None and key is not None:
             return await self._answers.earlier(key, reading.claimed, command.body_hash, budget.moment(1.0))
-        run = _Run(decision_id, command, budget, self._ports.live(), watch)
+        run = _Run(decision_id, command, budget, live, watch)
         decision, inputs = await self._settled(run, reading, missing)
         wording = run.live.wording
         if command.dry_run:
@@ -147,14 +157,14 @@ class MakeDecision:
         return concluded.answer
 
     async def _read(
-        self, command: DecisionCommand, budget: Budget, claim: IdempotencyClaim | None
+        self, live: Live, command: DecisionCommand, budget: Budget, claim: IdempotencyClaim | None
     ) -> tuple[CustomerReading | None, tuple[str, ...]]:
         """State, ledger and claim; None when the store does not give them in time, and why if it is not gone."""
         if budget.is_spent(READ_SHARE):
             return None, (cause.DEADLINE,)
         try:
             async with asyncio.timeout(budget.left(READ_SHARE)):
-                return await self._ports.store.read_for_decision(command.customer_id, claim), ()
+                return await (live.states or self._ports.store).read_for_decision(command.customer_id, claim), ()
         except (StoreSlow, TimeoutError):
             return None, (cause.STATE_SLOW,)
         except StoreUnavailable:
@@ -167,8 +177,9 @@ class MakeDecision:
         live, watch = run.live, run.watch
         now_ms = self._ports.clock.now_ms()
         facts = customer_facts(live.features, reading, missing, now_ms)
+        facts = await self._linked(run, facts, now_ms)
         watch.mark("snapshot")
-        models = self._models.call(live.scorers)
+        models = self._models.call(scorers_for(live.scorers, run.command.customer_id))
         draft = self._draft(live, self._request(run, now_ms, self._causes(live, facts)), facts, models.scorers)
         watch.mark("engine")
         taken, why = await self._reserve(run, draft)
@@ -185,6 +196,8 @@ class MakeDecision:
             draft = self._draft_without_ledger(live, draft, facts, models.scorers, (cause.LEDGER_UNREADABLE,))
             decision = settle(live.prepared, draft, _first_choices(draft))
         watch.mark("reserve")
+        if self._ports.shadows is not None and not run.command.dry_run:
+            self._ports.shadows.consider(live.prepared, draft, decision)
         inputs = DecisionInputs(
             client=run.command.client,
             request_id=run.command.request_id,
@@ -194,6 +207,19 @@ class MakeDecision:
             took_ms=round(watch.elapsed_ms(), 3),
         )
         return decision, inputs
+
+    async def _linked(self, run: "_Run", facts: CustomerFacts, now_ms: int) -> CustomerFacts:
+        """The facts with what the customer has from household and company. What cannot be read in time is missing."""
+        live, reader = run.live, run.live.states or self._ports.store
+        if not live.prepared.strategy.links:
+            return facts
+        try:
+            async with asyncio.timeout(run.budget.left(READ_SHARE)):
+                snapshot = await with_linked(live, reader, run.command.customer_id, facts.snapshot, now_ms)
+        except (StoreUnavailable, TimeoutError, DecisionEngineError) as error:
+            _log.warning("linked states could not be read: %s", type(error).__name__, extra={"action": "do without"})
+            return replace(facts, causes=(*facts.causes, cause.LINKS_UNAVAILABLE))
+        return facts if snapshot is facts.snapshot else replace(facts, snapshot=snapshot)
 
     def _request(self, run: "_Run", now_ms: int, causes: tuple[str, ...]) -> DecisionRequest:
         command = run.command
@@ -207,6 +233,7 @@ class MakeDecision:
             locale=command.locale,
             allow_duplicates=command.allow_duplicates,
             degraded_causes=causes,
+            held_until_ms=command.held_until_ms,
         )
 
     def _draft(self, live: Live, request: DecisionRequest, facts: CustomerFacts, scorers: Scorers) -> Draft:

@@ -45,7 +45,7 @@ class SuitabilityRematch:
         snapshots: dict[CustomerId, CustomerSnapshot] = {}
         for (option, _), level in zip(answers, at_stake, strict=True):
             if level and option.customer_id not in snapshots:
-                reading = await self.store.read_for_decision(option.customer_id, None)
+                reading = await (live.states or self.store).read_for_decision(option.customer_id, None)
                 snapshots[option.customer_id] = customer_facts(live.features, reading, (), now_ms).snapshot
         return [
             None if level is None else _refusal(live, snapshots.get(option.customer_id), level, now_ms)

@@ -7,10 +7,13 @@ from decision_engine.contact_ledger import LOST_FLAG, ContactRecord, decode_reco
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.features.definitions import AttributeType, Value
 from decision_engine.features.snapshot import read_snapshot
+from decision_engine.features.state import state_version
 from decision_engine.identifiers import CustomerId, key32
 from decision_engine.outcomes import ContactStatus, Outcome, status_of
 from decision_engine.strategy import Strategy
+from decision_engine.tags import TagClass, TagReader
 from services.ports import Clock, DecisionStore
+from services.use_cases.linked_customers import with_linked
 from services.use_cases.make_decision import Live
 from services.use_cases.wire_time import rfc3339
 
@@ -27,6 +30,14 @@ class AttributeView:
     type: str
     source: str
     sensitive: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelView:
+    """A segment or a tag the customer has."""
+
+    name: str
+    title: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,12 @@ class CustomerView:
     known: bool
     newest_event_at: str | None
     feature_age_ms: int | None
+    state_writes: int
+    """How often the state was written: it rises with every batch that brought something."""
     strategy_version: str
+    segments: tuple[LabelView, ...]
+    tags: Mapping[str, tuple[LabelView, ...]]
+    """By class; every class is there."""
     attributes: Mapping[str, tuple[AttributeView, ...]]
     holdings: tuple[str, ...]
     consents: Mapping[str, bool]
@@ -75,9 +91,11 @@ class ViewCustomer:
 
     async def __call__(self, customer_id: CustomerId) -> CustomerView:
         """The view; an unknown customer has an empty one. Raises StoreUnavailable."""
-        reading = await self.store.read_for_decision(customer_id, None)
-        live, now_ms = self.live(), self.clock.now_ms()
+        live = self.live()
+        reading = await (live.states or self.store).read_for_decision(customer_id, None)
+        now_ms = self.clock.now_ms()
         snapshot = read_snapshot(live.features, reading.state, now_ms)
+        snapshot = await with_linked(live, live.states or self.store, customer_id, snapshot, now_ms)
         strategy = live.prepared.strategy
         records = [record for record in decode_records(reading.ledger) if not record.flags & LOST_FLAG]
         names = _Names.of(strategy)
@@ -90,13 +108,31 @@ class ViewCustomer:
             known=snapshot.known,
             newest_event_at=None if newest is None else rfc3339(newest),
             feature_age_ms=None if newest is None else max(0, now_ms - newest),
+            state_writes=0 if reading.state is None else state_version(reading.state),
             strategy_version=strategy.version,
+            segments=_segments(strategy, snapshot),
+            tags=_tags(strategy, snapshot, now_ms),
             attributes=_by_theme(strategy, snapshot),
             holdings=tuple(sorted(snapshot.holdings)),
             consents=_consents(strategy, snapshot),
             contacts=tuple(names.contact(record, now_ms) for record in contacts),
             responses=tuple(names.contact(record, now_ms) for record in responded),
         )
+
+
+def _segments(strategy: Strategy, snapshot: CustomerSnapshot) -> tuple[LabelView, ...]:
+    return tuple(
+        LabelView(name=segment.name, title=segment.title)
+        for segment in strategy.segments
+        if snapshot.attributes.get(segment.attribute) is True
+    )
+
+
+def _tags(strategy: Strategy, snapshot: CustomerSnapshot, now_ms: int) -> dict[str, tuple[LabelView, ...]]:
+    carried: dict[str, list[LabelView]] = {tag_class.value: [] for tag_class in TagClass}
+    for tag in TagReader.of(strategy).read(snapshot, now_ms):
+        carried[tag.tag_class].append(LabelView(name=tag.name, title=tag.title))
+    return {tag_class: tuple(tags) for tag_class, tags in carried.items()}
 
 
 def _by_theme(strategy: Strategy, snapshot: CustomerSnapshot) -> dict[str, tuple[AttributeView, ...]]:

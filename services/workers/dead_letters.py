@@ -43,15 +43,16 @@ class DeadLetters:
             self._metrics.count("events_dead_lettered_total", reason=one.reason)
 
 
-def dead_letter(unreadable: Unreadable) -> OutgoingEvent:
-    """The dead letter of a record. Its id is the record's origin, so that a repeat is seen as one."""
+def dead_letter(unreadable: Unreadable, source: str = "kairos/state-builder", whose: str = "") -> OutgoingEvent:
+    """The dead letter of a record. Its id is the record's origin, so that a repeat is seen as one; with `whose` that of
+    one reader among several, which names it."""
     delivery = unreadable.delivery
     origin = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
     event = {
         "specversion": "1.0",
-        "id": origin,
+        "id": f"{origin}/{whose}" if whose else origin,
         "type": EVENT_TYPE,
-        "source": "kairos/state-builder",
+        "source": source,
         "subject": origin,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "datacontenttype": "application/json",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.ports import BusUnavailable, Clock, Delivery, StoreUnavailable
 from services.use_cases.event_batches import FUTURE_TOLERANCE_MS, EventBatch, read_batch
@@ -22,6 +23,12 @@ class PreparedBatch:
     firsts: Mapping[Partition, int]
 
 
+class Timers(Protocol):
+    """What is due by the clock in the partitions owned. Raises StoreUnavailable, BusUnavailable."""
+
+    async def look(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateBuilder:
     """The work of one batch (`workers.consumer.Work`). With a `wall_clock` events from the future are refused."""
@@ -30,6 +37,10 @@ class StateBuilder:
     dead_letters: DeadLetters
     progress: StoreProgress
     wall_clock: Clock | None
+    timers: Timers | None = None
+    """What is due by the clock; None where nobody is contacted."""
+    full_batch: int = 0
+    """Records of a batch after which more stand ready."""
 
     async def prepare(self, deliveries: Sequence[Delivery]) -> PreparedBatch:
         """Decodes, and sets aside what cannot be read. Raises DeadLettersRefused."""
@@ -48,9 +59,18 @@ class StateBuilder:
             return {}
         await self.dead_letters.publish(await self.ingest.apply(batch.events))
         await self.progress.record(batch.events.positions)
+        if len(batch.events.deliveries) < self.full_batch:
+            await self._look()
         return batch.events.positions
 
     async def idle(self) -> None:
-        """Looks whether the store has lost something while nothing comes in. Raises StateLost."""
+        """Looks whether the store has lost something while nothing comes in, and what is due. Raises StateLost."""
         with suppress(StoreUnavailable, BusUnavailable):
-            await self.progress.admit({})
+            if await self.progress.admit({}):
+                await self._look()
+
+    async def _look(self) -> None:
+        """What is due and cannot be looked at now is due still the next time; the batch is done in any case."""
+        if self.timers is not None:
+            with suppress(StoreUnavailable, BusUnavailable):
+                await self.timers.look()

@@ -86,6 +86,10 @@ class StoreProgress:
         if taken_over:
             await self._check_log({p: at for p in taken_over if (at := held[p]) is not None})
             self._standing.update(taken_over)
+            ahead = {p: at for p in taken_over if (at := held[p]) is not None and at > standing[p]}
+            if ahead:
+                self._go_on(ahead, firsts)
+                return False
         behind = {p: held[p] for p, position in standing.items() if self._is_behind(p, position, held[p])}
         resume = await self._where_to_resume(behind, standing) if behind else {}
         if not resume:
@@ -164,6 +168,13 @@ class StoreProgress:
                 )
             resume[partition] = held or 0
         return resume
+
+    def _go_on(self, ahead: Mapping[Partition, int], firsts: Mapping[Partition, int]) -> None:
+        """Reads on where the states end: what lies before came from the archive, or was not committed in a crash."""
+        self._standing.update(ahead)
+        self._recorded.update(ahead)
+        owned = self._stream.assigned()
+        self._stream.seek({p: offset for p, offset in {**firsts, **ahead}.items() if p in owned})
 
     async def _go_back(self, resume: Mapping[Partition, int], firsts: Mapping[Partition, int]) -> None:
         for (topic, number), offset in resume.items():

@@ -1,6 +1,7 @@
 """`kairos train` and `kairos evaluate` from the command line, on an archive and a strategy of the test's own."""
 
 import asyncio
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -104,6 +105,26 @@ def test_a_model_is_trained_registered_and_judged(bank: Path, capsys: pytest.Cap
     assert "were learnt from" in capsys.readouterr().out
 
 
+def test_ranking_by_a_model_is_valued_on_what_it_never_learnt_from(
+    bank: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who likes which card is known to the model, and half of the log agrees with it by a fair coin."""
+    assert main(["train", "--model", "cross_sell"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "policy", "--model", "cross_sell", "--by-place", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (policy,) = report["policies"]
+    held_out = (
+        ModelRegistry(bank / "models").manifest(policy["policy"].removeprefix("ranked by ")).metrics["rows"].value
+    )
+    assert report["choices"] == pytest.approx(held_out, abs=2)
+    assert policy["estimates"]["SNIPS"]["value"] > report["logged"]["value"]
+    (place,) = report["by_place"]["places"]
+    assert place["IPS"]["value"] == pytest.approx(policy["estimates"]["IPS"]["value"])
+    assert main(["evaluate", "policy", "--model", "cross_sell", "--clip", "0.5"]) == 2
+    assert "clipping takes 75.0% of the weight" in capsys.readouterr().out
+
+
 @pytest.mark.servers
 async def test_a_promoted_model_serves_on_a_node_that_starts_later(
     servers: EmbeddedServers, bank: Path, monkeypatch: pytest.MonkeyPatch
@@ -111,7 +132,9 @@ async def test_a_promoted_model_serves_on_a_node_that_starts_later(
     await ensure_topics(servers.bootstrap_servers, ALL_TOPICS, partitions=3, replication=1)
     monkeypatch.setenv("KAIROS_KAFKA_BOOTSTRAP_SERVERS", servers.bootstrap_servers)
     monkeypatch.setenv("KAIROS_KAFKA_IDEMPOTENCE", "false")
-    assert await asyncio.to_thread(main, ["train", "--model", "cross_sell", "--promote", "--actor", "li.wei"]) == 0
+    promote = ["train", "--model", "cross_sell", "--promote", "--actor", "li.wei"]
+    assert await asyncio.to_thread(main, promote) == 1  # nobody approved
+    assert await asyncio.to_thread(main, [*promote, "--approved-by", "zhao.min"]) == 0
 
     registry = ModelRegistry(bank / "models")
     provider = ArtifactModelProvider(registry, available_columns(load_strategy_file(bank / "strategy.yaml")))

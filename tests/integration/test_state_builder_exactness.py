@@ -36,7 +36,7 @@ from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.bootstrap import open_event_stream, open_publisher
-from services.commands.state_builder import assemble, build_states, consumer_group
+from services.commands.state_builder import Connections, assemble, build_states, consumer_group
 from services.ports import BusUnavailable, ContactResponse, OutgoingEvent, StateWrite, StoreUnavailable
 from services.settings import Settings
 from services.workers.consumer import BatchConsumer, Pace
@@ -189,7 +189,10 @@ async def altered_builder(
     stop, stream = asyncio.Event(), bank.stream()
     work = alter(
         await assemble(
-            bank.settings, bank.features, metrics or PrometheusMetrics(), bank.client, bank.publisher, stream
+            bank.settings,
+            bank.features,
+            metrics or PrometheusMetrics(),
+            Connections(bank.client, bank.publisher, stream),
         )
     )
     if forgetful:
@@ -443,7 +446,9 @@ async def test_a_builder_told_to_stop_while_the_store_is_away_leaves_soon_and_it
 ) -> None:
     events = transactions(30)
     stop, waiting, stream = asyncio.Event(), asyncio.Event(), bank.stream()
-    work = await assemble(bank.settings, bank.features, PrometheusMetrics(), bank.client, bank.publisher, stream)
+    work = await assemble(
+        bank.settings, bank.features, PrometheusMetrics(), Connections(bank.client, bank.publisher, stream)
+    )
 
     def jitter() -> float:
         """Asked for when a batch begins to wait for the store."""
@@ -596,7 +601,9 @@ async def test_a_lost_store_whose_log_was_trimmed_stops_the_builder_with_what_to
 
     stream = bank.stream()
     stream.beginning_offsets = beginning_offsets  # type: ignore[method-assign]
-    work = await assemble(bank.settings, bank.features, PrometheusMetrics(), bank.client, bank.publisher, stream)
+    work = await assemble(
+        bank.settings, bank.features, PrometheusMetrics(), Connections(bank.client, bank.publisher, stream)
+    )
     async with stream:
         with pytest.raises(StateLost, match="restore the store from a backup"):
             async with asyncio.timeout(WAIT_S):

@@ -25,7 +25,7 @@ from decision_engine.contact_ledger import (
     encode_records,
 )
 from decision_engine.identifiers import CustomerId
-from decision_engine.ledger_steps import MAX_RECORDS, RETENTION_MS, merged, pruned, reserved
+from decision_engine.ledger_steps import MAX_RECORDS, RETENTION_MS, merged, pruned, released, reserved
 from decision_engine.outcomes import Outcome, status_of
 from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.redis_client import RedisClient
@@ -60,6 +60,9 @@ class Ledger:
 
     def restore(self, records: list[ContactRecord], now_ms: int) -> int:
         return self._runner.run(self._ledger.restore(CUSTOMER, records, [], now_ms))
+
+    def release(self, trackings: list[bytes]) -> None:
+        self._runner.run(self._ledger.release(CUSTOMER, trackings))
 
     def respond(self, responses: list[ContactResponse]) -> list[bool]:
         return self._runner.run(self._ledger.respond(CUSTOMER, responses))
@@ -247,3 +250,13 @@ def test_responses_end_alike_in_any_order_and_however_often_they_come(
         assert record.contact_ms == (min(r.at_ms for r in mine) if mine else NOW)
         outcomes = [r.at_ms for r in mine if r.outcome is not Outcome.IMPRESSION]
         assert record.outcome_ms == max(outcomes, default=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(records, st.lists(tracking, max_size=3))
+def test_the_server_gives_back_what_is_only_reserved(
+    ledger: Ledger, held: list[ContactRecord], trackings: list[bytes]
+) -> None:
+    ledger.put(held)
+    ledger.release(trackings)
+    assert ledger.records() == released(held, trackings)

@@ -112,6 +112,7 @@ def test_keys_are_read_from_a_file_of_hashes(tmp_path: Path) -> None:
         '[{"client": "app"}]',
         '[{"client": "app", "sha256": "00", "channels": null, "scopes": ["decide"]}]',
         '[{"client": "app", "sha256": "' + "0" * 64 + '", "channels": null, "scopes": ["fly"]}]',
+        '[{"client": "trigger", "sha256": "' + "0" * 64 + '", "channels": null, "scopes": ["decide"]}]',
     ],
 )
 def test_a_keys_file_with_faults_stops_the_start(tmp_path: Path, document: str) -> None:

@@ -33,6 +33,7 @@ def test_every_address_of_the_contract_is_described(document: dict[str, Any]) ->
         ("post", "/v1/responses"),
         ("post", "/v1/events"),
         ("get", "/v1/customers/{customer_id}"),
+        ("get", "/v1/customers/{customer_id}/attributes/{name}"),
         ("get", "/v1/dictionary"),
         ("get", "/v1/strategies"),
         ("get", "/v1/strategies/{version}"),

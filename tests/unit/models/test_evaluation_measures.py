@@ -9,7 +9,6 @@ from models.errors import EvaluationRefused
 from models.evaluation.calibration_error import calibration_bins, calibration_error, predicted_to_observed
 from models.evaluation.discrimination import auc, auc_estimate
 from models.evaluation.log_loss import log_loss, log_loss_gain
-from models.evaluation.policy_value import doubly_robust, importance_weights, policy_value
 
 
 def sample(rows: int, seed: int, levels: int = 20) -> tuple[np.ndarray, np.ndarray]:
@@ -78,45 +77,3 @@ def test_equal_probabilities_are_never_parted_into_two_bins() -> None:
     bins = calibration_bins(labels, probabilities)
     assert [b.predicted for b in bins] == sorted({0.25, 0.5, 0.75})
     assert sum(b.rows for b in bins) == 1000
-
-
-def test_a_policy_that_is_the_log_is_worth_what_was_earned() -> None:
-    rewards = np.array([0.0, 1, 1, 0, 1])
-    value = policy_value(rewards, np.ones(5))
-    assert value.inverse_propensity.value == value.self_normalised.value == rewards.mean()
-    assert value.effective_samples == 5 and value.warning is not None
-
-
-def test_off_policy_estimates_find_the_value_of_another_policy() -> None:
-    """Two arms worth 0.2 and 0.6, drawn 3 to 1; always drawing the second is worth 0.6."""
-    draw = np.random.default_rng(8)
-    second = draw.random(20_000) < 0.25
-    rewards = (draw.random(20_000) < np.where(second, 0.6, 0.2)).astype(float)
-    weights = importance_weights(second.astype(float), np.where(second, 0.25, 0.75))
-    value = policy_value(rewards, weights)
-    for estimate in (value.inverse_propensity, value.self_normalised):
-        assert estimate.low < 0.6 < estimate.high
-        assert estimate.high - estimate.low < 0.1
-    assert value.effective_samples == pytest.approx(second.sum())
-    assert value.warning is None
-    robust = doubly_robust(rewards, weights, np.where(second, 0.6, 0.2), np.full(20_000, 0.6))
-    assert robust.low < 0.6 < robust.high
-    assert robust.high - robust.low < value.inverse_propensity.high - value.inverse_propensity.low
-
-
-def test_one_observation_that_carries_the_weight_is_warned_of() -> None:
-    weights = np.ones(500)
-    weights[0] = 200.0
-    warning = policy_value(np.ones(500), weights).warning
-    assert warning is not None
-
-
-@pytest.mark.parametrize("logged", [0.0, -0.1, 1.1, np.nan])
-def test_impossible_logged_probabilities_are_refused(logged: float) -> None:
-    with pytest.raises(EvaluationRefused, match="selection probabilities"):
-        importance_weights(np.array([1.0]), np.array([logged]))
-
-
-def test_a_policy_that_never_agrees_with_the_log_cannot_be_valued() -> None:
-    with pytest.raises(EvaluationRefused, match="none of the logged choices"):
-        policy_value(np.ones(3), np.zeros(3))
