@@ -40,11 +40,20 @@ PLAIN: dict[str, st.SearchStrategy[Any]] = {"boolean": st.booleans(), "null": st
 
 
 def numbers_of(schema: Schema) -> st.SearchStrategy[int | float]:
-    low, high = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    low, high = (
+        schema.get("minimum", schema.get("exclusiveMinimum")),
+        schema.get("maximum", schema.get("exclusiveMaximum")),
+    )
     if schema["type"] == "integer":
         return st.integers(-(2**63) if low is None else low, 2**63 - 1 if high is None else high)
     return st.floats(
-        low, high, exclude_min="exclusiveMinimum" in schema, allow_nan=False, allow_infinity=False, allow_subnormal=True
+        low,
+        high,
+        exclude_min="exclusiveMinimum" in schema,
+        exclude_max="exclusiveMaximum" in schema,
+        allow_nan=False,
+        allow_infinity=False,
+        allow_subnormal=True,
     )
 
 
