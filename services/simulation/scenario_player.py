@@ -67,6 +67,8 @@ class ScenarioPlayer:
     now: datetime = field(init=False)
     _seen: Story = field(default_factory=Story)
     _sent_at: float = 0.0
+    _unfolded: int | None = None
+    """The writes of the customer's state before a response that may not be in it yet."""
     _offered_before: str = ""
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -117,6 +119,9 @@ class ScenarioPlayer:
 
     async def _sent(self, event: Happening) -> Answered:
         subject = event.subject or self.customer
+        if self._unfolded is not None:  # or the response's own write would be taken for this event's
+            await self._until_written(self.customer, self._unfolded, "the response")
+            self._unfolded = None
         before = await self._writes(subject)
         self.now += timedelta(seconds=1)
         at = self.now - timedelta(milliseconds=event.ago)
@@ -133,12 +138,14 @@ class ScenarioPlayer:
         answer = await self.http.post("/v1/events", json=envelope)
         if answer.status_code != 202:
             raise ExpectationFailed(f"{event.type} was refused: {answer.text}")
+        await self._until_written(subject, before, event.type)
+        return envelope
 
-        async def folded() -> bool:
+    async def _until_written(self, subject: str, before: int, what: str) -> None:
+        async def written() -> bool:
             return await self._writes(subject) > before
 
-        await self._until(folded, f"{event.type} is in the state of {subject}")
-        return envelope
+        await self._until(written, f"{what} is in the state of {subject}")
 
     async def _writes(self, subject: str) -> int:
         return int((await self.http.get(f"/v1/customers/{subject}")).raise_for_status().json()["state_writes"])
@@ -259,6 +266,7 @@ class ScenarioPlayer:
             "channel": said.channel or channel,
             "time": self.now.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         }
+        before = await self._writes(self.customer)
 
         async def accepted() -> bool:
             answer = await self.http.post("/v1/responses", json=body)
@@ -269,6 +277,7 @@ class ScenarioPlayer:
             return True
 
         await self._until(accepted, "the response is accepted")
+        self._unfolded = before
         return body | {"offer": option["offer"]}
 
     async def _attributed(self, wanted: Attributed) -> Answered:
