@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from decision_engine.attribution import AttributionTerms, ConversionRule, SharedModel
-from decision_engine.conditions.errors import ConditionError
-from decision_engine.conditions.parser import parse
-from decision_engine.conditions.syntax import Call, Expression, children
 from decision_engine.features.definitions import AttributeType
 from decision_engine.identifiers import OfferName
 from decision_engine.offers import Offer
 from decision_engine.outcomes import Outcome
-from decision_engine.strategy_loading.conditions import Vocabulary, read_condition
 from decision_engine.strategy_loading.document import ScalarNode
+from decision_engine.strategy_loading.event_conditions import read_event_condition
 from decision_engine.strategy_loading.quiet_times import read_channels
 from decision_engine.strategy_loading.section import Section, suggestion
 from decision_engine.strategy_loading.windows import duration_seconds
@@ -109,7 +106,7 @@ def _of_event(section: Section, known: Attributable) -> ConversionRule:
         section.problem("says which offers it is about: match: product, or {offers: […]} or {groups: […]}", "match")
     return ConversionRule(
         event=event or None,
-        where=_where(section, fields),
+        where=read_event_condition(section, "where", fields),
         offers=offers,
         value_field=_value_field(section, fields),
     )
@@ -148,26 +145,6 @@ def _is_known(section: Section, key: str, name: str, known: Sequence[str]) -> bo
         return True
     section.problem(f"unknown name {name}{suggestion(name, known)}", key)
     return False
-
-
-def _where(section: Section, fields: Mapping[str, AttributeType] | None) -> str | None:
-    if section.get("where") is None:
-        return None
-    if fields is None:
-        return section.text("where")
-    text = read_condition(section, "where", Vocabulary(types=fields))
-    try:
-        if text and _asks_holdings(parse(text)):
-            section.problem("has_product cannot be asked of an event", "where")
-    except ConditionError:
-        pass  # noted by read_condition
-    return text
-
-
-def _asks_holdings(expression: Expression) -> bool:
-    if isinstance(expression, Call) and expression.function == "has_product":
-        return True
-    return any(_asks_holdings(child) for child in children(expression))
 
 
 def _value_field(section: Section, fields: Mapping[str, AttributeType] | None) -> str | None:

@@ -3,12 +3,9 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from decision_engine.conditions.errors import ConditionError
-from decision_engine.conditions.parser import parse
-from decision_engine.conditions.syntax import Call, Expression, children
 from decision_engine.features.definitions import AttributeType
-from decision_engine.strategy_loading.conditions import Vocabulary, read_condition
 from decision_engine.strategy_loading.document import ScalarNode
+from decision_engine.strategy_loading.event_conditions import read_event_condition
 from decision_engine.strategy_loading.section import Section, suggestion
 from decision_engine.strategy_loading.windows import duration_seconds
 from decision_engine.triggers.definitions import EventPattern, Pattern, Shape
@@ -37,7 +34,7 @@ def read_event(section: Section, event_fields: EventFields) -> EventPattern:
     fields = event_fields.get(source)
     if source and fields is None:
         section.problem(f"unknown event type {source}{suggestion(source, sorted(event_fields))}", "event")
-    return EventPattern(source=source, where=_where(section, fields))
+    return EventPattern(source=source, where=read_event_condition(section, "where", fields))
 
 
 def read_events(section: Section, key: str, event_fields: EventFields) -> tuple[EventPattern, ...]:
@@ -139,23 +136,3 @@ def _same(section: Section, steps: Sequence[EventPattern], event_fields: EventFi
     if len(kinds) > 1:
         section.problem(f"{name} is of another type in another step: {', '.join(sorted(kinds))}", "same")
     return name
-
-
-def _where(section: Section, fields: Mapping[str, AttributeType] | None) -> str | None:
-    if section.get("where") is None:
-        return None
-    if fields is None:
-        return section.text("where")
-    text = read_condition(section, "where", Vocabulary(types=fields))
-    try:
-        if text and _asks_holdings(parse(text)):
-            section.problem("has_product cannot be asked of an event", "where")
-    except ConditionError:
-        pass  # noted by read_condition
-    return text
-
-
-def _asks_holdings(expression: Expression) -> bool:
-    if isinstance(expression, Call) and expression.function == "has_product":
-        return True
-    return any(_asks_holdings(child) for child in children(expression))

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from decision_engine.conditions.errors import ConditionError
-from decision_engine.conditions.parser import parse
-from decision_engine.conditions.syntax import Call, Expression, children
 from decision_engine.features.definitions import AttributeType, Grouping, RollUp, Sequel, Window
-from decision_engine.strategy_loading.conditions import Vocabulary, read_condition
 from decision_engine.strategy_loading.document import ListNode, MapNode, ScalarNode
+from decision_engine.strategy_loading.event_conditions import read_event_condition
 from decision_engine.strategy_loading.section import Section, suggestion
 from decision_engine.strategy_loading.windows import duration_seconds, feature_window
 
@@ -31,7 +28,7 @@ def read_source(section: Section, event_fields: EventFields) -> tuple[str, Field
 
 def read_filter(section: Section, fields: Fields, time_zone: str) -> str | None:
     """`where`, `hours` and `weekdays` as one condition over the fields of an event; None without any."""
-    written = _where(section, fields)
+    written = read_event_condition(section, "where", fields)
     habits = [text for text in (_hours(section, time_zone), _weekdays(section, time_zone)) if text]
     if written and habits:
         return " && ".join([f"({written})", *habits])
@@ -41,7 +38,7 @@ def read_filter(section: Section, fields: Fields, time_zone: str) -> str | None:
 def read_part(section: Section, fields: Fields, time_zone: str) -> str | None:
     """The further condition of a share: a text, or a mapping of `where`, `hours` and `weekdays`."""
     if not isinstance(section.get("part"), MapNode):
-        return _condition(section, "part", fields)
+        return read_event_condition(section, "part", fields)
     part = section.required_section("part")
     text = read_filter(part, fields, time_zone) if part is not None else None
     if part is not None:
@@ -107,30 +104,6 @@ def read_values(section: Section) -> tuple[str, ...]:
     if len(values) > _MOST_VALUES:
         section.problem(f"at the most {_MOST_VALUES} values can compete", "values")
     return tuple(dict.fromkeys(values))
-
-
-def _where(section: Section, fields: Fields) -> str | None:
-    return _condition(section, "where", fields)
-
-
-def _condition(section: Section, key: str, fields: Fields) -> str | None:
-    if section.get(key) is None:
-        return None
-    if fields is None:
-        return section.text(key)
-    text = read_condition(section, key, Vocabulary(types=fields))
-    try:
-        if text and _asks_holdings(parse(text)):
-            section.problem("has_product cannot be asked of an event", key)
-    except ConditionError:
-        pass  # noted by read_condition
-    return text
-
-
-def _asks_holdings(expression: Expression) -> bool:
-    if isinstance(expression, Call) and expression.function == "has_product":
-        return True
-    return any(_asks_holdings(child) for child in children(expression))
 
 
 def _hours(section: Section, time_zone: str) -> str | None:

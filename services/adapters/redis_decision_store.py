@@ -8,13 +8,11 @@ import orjson
 from decision_engine.features.linked import LinkKind, LinkRef
 from decision_engine.identifiers import CustomerId, DecisionId
 from services.adapters.redis_client import Command, RedisClient, Reply, ReplyError
-from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_keys import MEMBERS_KEPT, RedisKeys
 from services.adapters.redis_state_store import items_of
 from services.ports import CustomerReading, IdempotencyClaim, TrackedOption
 
 _KEEP_ANSWER = "kairos_keep_answer"
-MEMBERS_KEPT = 64
-"""The newest so many of those who said to belong to a household; who left it is told by the members' own states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from decision_engine.identifiers import CustomerId, DecisionId
 
+MEMBERS_KEPT = 64
+"""Of those who said to belong to a household the newest so many; who left it is told by the members' own states."""
+
 
 @dataclass(frozen=True, slots=True)
 class RedisKeys:

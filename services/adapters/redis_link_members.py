@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 
 from services.adapters.redis_client import Command, RedisClient
-from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_keys import MEMBERS_KEPT, RedisKeys
 from services.ports import Membership
-
-MEMBERS_KEPT = 64
-"""Of one subject; more than that is no household."""
 
 
 class RedisLinkMembers:

@@ -16,6 +16,7 @@ from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.identifiers import CustomerId, DecisionId
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
+from decision_engine.tags import TagReader
 from decision_engine.volume_view import NO_VOLUMES, VolumeView
 from services.ports import (
     Clock,
@@ -59,19 +60,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What decides now: the strategy ready to run, its features, its words, and the models."""
+    """What decides now: the strategy ready to run, its features, its words and labels, and the models."""
 
     prepared: PreparedStrategy
     features: CompiledFeatures
     wording: Wording
     scorers: Scorers
+    tags: TagReader
     states: CustomerReader | None = None
     """Where the states of these features are read; None: where everything else is kept."""
 
     @classmethod
     def of(cls, prepared: PreparedStrategy, features: CompiledFeatures, scorers: Scorers) -> "Live":
         """With the words prepared from the strategy."""
-        return cls(prepared=prepared, features=features, wording=word(prepared.strategy), scorers=scorers)
+        tags = TagReader.of(prepared.strategy)
+        return cls(prepared=prepared, features=features, wording=word(prepared.strategy), scorers=scorers, tags=tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

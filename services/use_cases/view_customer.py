@@ -111,7 +111,7 @@ class ViewCustomer:
             state_writes=0 if reading.state is None else state_version(reading.state),
             strategy_version=strategy.version,
             segments=_segments(strategy, snapshot),
-            tags=_tags(strategy, snapshot, now_ms),
+            tags=_tags(live.tags, snapshot, now_ms),
             attributes=_by_theme(strategy, snapshot),
             holdings=tuple(sorted(snapshot.holdings)),
             consents=_consents(strategy, snapshot),
@@ -128,9 +128,9 @@ def _segments(strategy: Strategy, snapshot: CustomerSnapshot) -> tuple[LabelView
     )
 
 
-def _tags(strategy: Strategy, snapshot: CustomerSnapshot, now_ms: int) -> dict[str, tuple[LabelView, ...]]:
+def _tags(reader: TagReader, snapshot: CustomerSnapshot, now_ms: int) -> dict[str, tuple[LabelView, ...]]:
     carried: dict[str, list[LabelView]] = {tag_class.value: [] for tag_class in TagClass}
-    for tag in TagReader.of(strategy).read(snapshot, now_ms):
+    for tag in reader.read(snapshot, now_ms):
         carried[tag.tag_class].append(LabelView(name=tag.name, title=tag.title))
     return {tag_class: tuple(tags) for tag_class, tags in carried.items()}
 

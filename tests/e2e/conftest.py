@@ -19,10 +19,12 @@ from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.role_processes import RoleProcess
 from services.commands import topics
 from services.settings import read_settings
+from tests.e2e.deployed import until_ready
 
 ROOT = Path(__file__).parents[2]
 STRATEGY = ROOT / "deploy/strategies/demo_bank"
 PATIENCE_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 class Bank:
@@ -175,39 +177,13 @@ async def serve(folder: Path, found: list[str], ready: threading.Event, stop: as
             await role.start()
         try:
             url = f"http://127.0.0.1:{settings.port}"
-            await until_ready(url, roles)
+            await until_ready(url, roles, READY_SECONDS)
             found.append(url)
             ready.set()
             await stop.wait()
         finally:
             for role in reversed(roles):
                 await role.stop()
-
-
-async def states_are_complete(client: httpx.AsyncClient, url: str) -> bool:
-    """Whether decisions rely on the states: the builder has read the log as it found it."""
-    body = {
-        "request_id": "ready",
-        "customer_id": "retail:1",
-        "channel": "mobile",
-        "placements": [{"id": "home_banner", "count": 1}],
-        "timeout_ms": 1000,
-        "dry_run": True,
-    }
-    return not (await client.post(f"{url}/v1/decisions", json=body)).json()["degraded"]
-
-
-async def until_ready(url: str, roles: list[RoleProcess]) -> None:
-    deadline = asyncio.get_running_loop().time() + 60
-    async with httpx.AsyncClient() as client:
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                if (await client.get(f"{url}/readyz")).status_code == 200 and await states_are_complete(client, url):
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise AssertionError("\n".join(f"--- {role.name}\n{role.log_tail()}" for role in roles))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from services.simulation import scenario_player
 from services.simulation.scenario_player import ExpectationFailed, Played
 from services.simulation.scenario_script import Scenario, load_scenario, scenario_names
 from services.terminal.scenario_view import ScenarioView
+from tests.e2e.deployed import until_ready
 
 ROOT = Path(__file__).parents[2]
 STRATEGY, SCENARIOS = ROOT / "deploy/strategies/demo_bank", ROOT / "deploy/scenarios"
@@ -84,31 +84,11 @@ class Deployment:
                 for role in roles:
                     await role.start()
                 url = f"http://127.0.0.1:{environment['KAIROS_PORT']}"
-                await until_ready(url, roles)
+                await until_ready(url, roles, READY_SECONDS)
                 async with stage(url, prepare(load_strategy_file(STRATEGY))) as playing:
                     yield playing
             finally:
                 await asyncio.gather(*(role.stop() for role in roles))
-
-
-async def states_are_complete(http: httpx.AsyncClient, url: str) -> bool:
-    """Whether decisions rely on the states: the builder has read the log as it found it."""
-    placements = [{"id": "home_banner", "count": 1}]
-    body = {"customer_id": "retail:1", "channel": "mobile", "placements": placements, "dry_run": True}
-    return (await http.post(f"{url}/v1/decisions", json=body)).json().get("degraded") is False
-
-
-async def until_ready(url: str, roles: list[RoleProcess]) -> None:
-    deadline = asyncio.get_running_loop().time() + READY_SECONDS
-    async with httpx.AsyncClient(trust_env=False) as http:
-        while asyncio.get_running_loop().time() < deadline:
-            try:
-                if (await http.get(f"{url}/readyz")).status_code == 200 and await states_are_complete(http, url):
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
-    raise AssertionError("\n".join(f"--- {role.name}\n{role.log_tail()}" for role in roles))
 
 
 @pytest.fixture(scope="module")

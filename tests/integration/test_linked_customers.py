@@ -25,8 +25,8 @@ from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import RedisDecisionStore
-from services.adapters.redis_keys import RedisKeys
-from services.adapters.redis_link_members import MEMBERS_KEPT, RedisLinkMembers
+from services.adapters.redis_keys import MEMBERS_KEPT, RedisKeys
+from services.adapters.redis_link_members import RedisLinkMembers
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
 from services.ports import Delivery, Membership, StateWrite
