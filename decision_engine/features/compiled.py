@@ -43,6 +43,7 @@ class CompiledFeatures:
     hour_of_day: Callable[[int], int]
     """The hour on the clock of the strategy's time zone at a moment."""
     duplicate_memory: int
+    inferred: tuple[str, ...]
     late_days: int
     """An event this many local days older than the newest is outside every window; 0 when there are no windows."""
     signature_width: int
@@ -75,6 +76,7 @@ def compile_features(declarations: FeatureDeclarations, event_fields: EventField
         day_of=day_of,
         hour_of_day=local_hour_of(declarations.time_zone),
         duplicate_memory=declarations.duplicate_memory,
+        inferred=tuple(sorted(declarations.inferred)),
         late_days=stored.days,
         signature_width=signature_width(stored),
         layout_bytes=bytes.fromhex(stored.hash),

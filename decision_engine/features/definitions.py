@@ -193,6 +193,10 @@ class FeatureDeclarations:
     derived: tuple[DerivedFeature, ...] = ()
     context: tuple[ContextAttribute, ...] = ()
     duplicate_memory: int = 32
+    """Event keys remembered of each topic."""
+    inferred: frozenset[str] = frozenset()
+    """Profile attributes that a model of ours worked out about the person: of who refuses personalisation they are
+    missing, whatever is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,7 @@ newest bucket, but for those that a larger and newer one makes irrelevant (Chabc
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
-
-import numpy as np
+from typing import NamedTuple
 
 from decision_engine.features.calendar_units import Now
 from decision_engine.features.definitions import Value
@@ -26,7 +24,6 @@ MAX_DISTINCT = 256
 """Up to so many different values in a window are counted exactly."""
 _RANK_BITS = 6
 _SEEN_MASK = (1 << 32) - 1
-_BUCKETS = np.uint64(BUCKET_MASK)
 
 
 def add_distinct(state: State, entry: Numbered, bucket: int, oldest: int, value: Value) -> None:
@@ -55,8 +52,7 @@ def add_distinct(state: State, entry: Numbered, bucket: int, oldest: int, value:
             del distinct[start + buckets.index(min(buckets))]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DistinctReadings:
+class DistinctReadings(NamedTuple):
     """What is read from one stream of values: names and how far back each looks."""
 
     stream: int
@@ -80,19 +76,18 @@ def read_distinct(
 ) -> None:
     """Sets the attributes of those streams that saw a value in their windows."""
     column = array("Q", state[at.distinct_at : at.first_at])
-    buckets = (np.frombuffer(state, np.uint64, at.distincts, at.distinct_at) & _BUCKETS).tolist()
-    for readings in plan:
-        start, end = _span(column, readings.stream)
+    for stream, unit, reaches in plan:
+        start, end = _span(column, stream)
         if start == end:
             continue
-        newest = 0 if readings.unit == LIFE else now.bucket(readings.unit)
-        seen = sorted(buckets[start:end])
+        newest = 0 if unit == LIFE else now.bucket(unit)
+        seen = sorted([entry & BUCKET_MASK for entry in column[start:end]])
         ahead = bisect_right(seen, newest)
-        for name, reach in readings.reaches:
+        for name, reach in reaches:
             oldest = newest - reach + 1
             inside = ahead - bisect_left(seen, oldest, 0, ahead)
             if inside > MAX_DISTINCT:
-                attributes[name] = _estimated(column, readings.stream, oldest, newest, inside)
+                attributes[name] = _estimated(column, stream, oldest, newest, inside)
             elif inside:
                 attributes[name] = inside
 

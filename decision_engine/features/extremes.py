@@ -1,98 +1,116 @@
-"""Smallest and largest values in windows, read from the rows of a state.
+"""Smallest and largest values in windows, read from the rows of a state: one table of which row counts for which stream
+and window, and one pass over it for all the extremes of one kind."""
 
-One pass takes the extreme of every band of ages of every signature; a window's is the extreme over its bands, and a
-feature's that over the few signatures of its stream.
-"""
-
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from decision_engine.features.definitions import Aggregate, Value
-from decision_engine.features.state import Sections
+from decision_engine.features.state import BUCKET_BITS, BUCKET_MASK, Sections
 
-Whole = NDArray[np.int64]
-_NOTHING = np.iinfo(np.int64).max
-"""Stands for the extreme of an empty window; no value is that large."""
+_KEY, _WHOLE = np.dtype(np.uint32), np.dtype(np.int64)
+# Numbers as arrays: converting one costs numpy as much as working with it.
+_BUCKETS, _BITS = np.array(BUCKET_MASK, _KEY), np.array(BUCKET_BITS, _KEY)
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
+_SIDES = {
+    True: (np.maximum.reduce, _LOWEST, np.array(_LOWEST, _WHOLE)),
+    False: (np.minimum.reduce, _HIGHEST, np.array(_HIGHEST, _WHOLE)),
+}
+"""Largest and smallest: how they are found, and what stands for nothing."""
+_FAR = 1 << 31
+"""A current bucket that no row is within reach of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtremeGroup:
+    """All smallest or all largest values of streams of one unit: every reach of each stream, side by side; `readings`
+    are the attributes with their places among these."""
+
+    largest: bool
+    hourly: bool
+    reaches: NDArray[np.uint32]
+    members: slice
+    """Which of the plan's streams."""
+    readings: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtremePlan:
-    """Extremes as columns: name, sign, and which stream and reach each looks at."""
+    """The streams whose extremes are asked for, group by group."""
 
-    names: tuple[str, ...]
-    signs: tuple[int, ...]
-    """1 for smallest, -1 for largest values: these are negated, so that one minimum serves both."""
-    sides: tuple[int, ...]
-    """The signs that occur."""
-    streams: NDArray[np.intp]
-    places: NDArray[np.intp]
-    """Where each stands in the extremes of all sides and bands, flat."""
-    bands: int
-    """How many bands of ages there are."""
+    streams: tuple[int, ...]
+    groups: tuple[ExtremeGroup, ...]
 
 
-def plan_extremes(
-    extremes: Sequence[tuple[str, Aggregate, int, int]], reach_index: Mapping[int, int]
-) -> ExtremePlan | None:
-    """For name, aggregate, stream and reach of each; None without any. `reach_index` numbers all reaches."""
+def plan_extremes(extremes: Sequence[tuple[str, Aggregate, int, int]], hourly: Sequence[bool]) -> ExtremePlan | None:
+    """For name, aggregate, stream and reach of each; None without any. `hourly` tells of each stream its unit."""
     if not extremes:
         return None
-    signs = tuple(1 if aggregate is Aggregate.MIN else -1 for _, aggregate, _, _ in extremes)
-    sides = tuple(sorted(set(signs)))
-    bands = len(reach_index) + 1
-    return ExtremePlan(
-        names=tuple(name for name, _, _, _ in extremes),
-        signs=signs,
-        sides=sides,
-        streams=np.array([stream for _, _, stream, _ in extremes], dtype=np.intp),
-        places=np.array(
-            [
-                sides.index(sign) * bands + reach_index[reach]
-                for sign, (_, _, _, reach) in zip(signs, extremes, strict=True)
-            ],
-            dtype=np.intp,
-        ),
-        bands=bands,
-    )
+    kinds: dict[tuple[bool, bool], list[tuple[str, int, int]]] = {}
+    for name, aggregate, stream, reach in extremes:
+        kinds.setdefault((aggregate is Aggregate.MAX, hourly[stream]), []).append((name, stream, reach))
+    streams: list[int] = []
+    groups: list[ExtremeGroup] = []
+    for (largest, in_hours), members in sorted(kinds.items()):
+        of_group = sorted({stream for _, stream, _ in members})
+        reaches = sorted({reach for _, _, reach in members})
+        groups.append(
+            ExtremeGroup(
+                largest=largest,
+                hourly=in_hours,
+                reaches=np.array(reaches, dtype=_KEY)[:, None],
+                members=slice(len(streams), len(streams) + len(of_group)),
+                readings=tuple(
+                    (name, of_group.index(stream) * len(reaches) + reaches.index(reach))
+                    for name, stream, reach in members
+                ),
+            )
+        )
+        streams += of_group
+    return ExtremePlan(streams=tuple(streams), groups=tuple(groups))
+
+
+@dataclass(slots=True)
+class ExtremeRows:
+    """The rows of a state as of a moment: `day` and `hour` are the current buckets."""
+
+    state: bytes
+    at: Sections
+    keys: NDArray[np.uint32]
+    sums: NDArray[np.integer]
+    day: int
+    hour: int
 
 
 def read_extremes(
-    plan: ExtremePlan,
-    state: bytes,
-    at: Sections,
-    bands: Whole,
-    weights: NDArray[np.float64],
-    attributes: MutableMapping[str, Value],
+    plan: ExtremePlan, rows: ExtremeRows, members: NDArray[np.float64], attributes: MutableMapping[str, Value]
 ) -> None:
-    """Sets those attributes whose windows are not empty. `bands` tells of each row the reaches it lies between and its
-    signature, as one number (`features/windows.py`); `weights` are 1 where a signature (down) counts for a stream
-    (across)."""
-    signatures, sides = len(weights), len(plan.sides)
-    found = np.full((sides, plan.bands * signatures), _NOTHING)
-    for column, values in zip(found, _signed(plan.sides, state, at), strict=True):
-        np.minimum.at(column, bands, values)
-    by_reach = np.minimum.accumulate(found.reshape(sides, plan.bands, signatures), axis=1)
-    by_attribute = by_reach.reshape(-1, signatures).take(plan.places, axis=0)
-    counted = np.where(weights.take(plan.streams, axis=1).T, by_attribute, _NOTHING)
-    for name, sign, value in zip(plan.names, plan.signs, counted.min(axis=1).tolist(), strict=True):
-        if value != _NOTHING:
-            attributes[name] = sign * value
+    """Sets those attributes whose windows are not empty. `members` are 1 where a signature (down) counts for one of
+    the plan's streams (across)."""
+    keys = rows.keys
+    buckets, counted = keys & _BUCKETS, members.astype(bool).T.take(keys >> _BITS, axis=1)
+    for group in plan.groups:
+        latest = rows.hour if group.hourly else rows.day
+        if latest < 0:
+            continue
+        # As an unsigned number the age of what lies ahead is beyond every reach.
+        ages = np.array(min(latest, _FAR), _KEY) - buckets
+        inside = counted[group.members, None] & (ages < group.reaches)
+        extreme, nothing, nowhere = _SIDES[group.largest]
+        found = extreme(np.where(inside, _of_rows(rows, largest=group.largest), nowhere), 2).reshape(-1).tolist()
+        for name, place in group.readings:
+            value = found[place]
+            if value != nothing:
+                attributes[name] = value
 
 
-def _signed(sides: Sequence[int], state: bytes, at: Sections) -> Iterator[Whole]:
-    """The extreme of each row for every side, signed. A row of one event has its only value as its sum; the others have
-    entries of their own."""
-    sums = np.frombuffer(state, at.sums_code, at.totals, at.sums_at)
+def _of_rows(rows: ExtremeRows, *, largest: bool) -> NDArray[np.int64]:
+    """The extreme of each row. A row of one event has its value as its sum; the others have entries of their own."""
+    at, column = rows.at, rows.sums.astype(_WHOLE)
     if at.extremes:
-        keys = np.frombuffer(state, np.uint32, at.totals, at.keys_at)
-        several = keys.searchsorted(np.frombuffer(state, np.uint32, at.extremes, at.x_keys_at))
-    for sign in sides:
-        column = np.multiply(sums, sign, dtype=np.int64)
-        if at.extremes:
-            values_at = at.x_lowest_at if sign > 0 else at.x_highest_at
-            values = np.frombuffer(state, at.sums_code, at.extremes, values_at)
-            column[several] = np.multiply(values, sign, dtype=np.int64)
-        yield column
+        several = rows.keys.searchsorted(np.frombuffer(rows.state, _KEY, at.extremes, at.x_keys_at))
+        values_at = at.x_highest_at if largest else at.x_lowest_at
+        column.put(several, np.frombuffer(rows.state, rows.sums.dtype, at.extremes, values_at))
+    return column

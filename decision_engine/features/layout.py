@@ -200,7 +200,7 @@ def _hash(
     lines = [
         f"kairos state {LAYOUT_VERSION}",
         f"zone {declarations.time_zone}",
-        f"memory {declarations.duplicate_memory}",
+        f"memory {declarations.duplicate_memory} a topic",
         *sorted(f"profile {attribute.name!r} {attribute.type}" for attribute in declarations.profile),
         *(f"stream {s.kind} {s.source!r} {s.where!r} {s.field!r} {s.unit} {keeps[s]}" for s in sorted(keeps)),
         *(f"extremes {s.source!r} {s.where!r} {s.field!r} {s.unit}" for s in sorted(extremes)),

@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from decision_engine.customer import CustomerSnapshot
+from decision_engine.customer import PERSONALISATION, CustomerSnapshot
 from decision_engine.features.definitions import AttributeType, Value
 from decision_engine.offers import LocalText
-
-PERSONALISATION = "personalisation"
 
 
 class LinkKind(StrEnum):

@@ -56,14 +56,19 @@ class ReadingPlan:
 
     defaults: dict[str, Value]
     """What attributes are while nothing has happened; those without an entry are missing then."""
-    reaches: NDArray[np.uint64]
-    """The distinct reaches of all windows in order, 0 first."""
+    reaches: NDArray[np.int64]
+    """The distinct reaches of all windows, the longest first, last 0."""
+    streams: int
+    """How many streams there are."""
     hourly_bytes: bytes
     """A byte a stream: 1 for those in hours, 0 for those in days."""
     cells: NDArray[np.intp]
-    """Where each cell stands among all streams, for each its counts and then its sums, for each its reaches."""
+    """Where it stands what there was at the end of each cell, and then what there was before it: among all streams,
+    for each its reaches, for each count and sum."""
     plain: tuple[str, ...]
     """Attributes that are the first cells as they are."""
+    means: tuple[tuple[str, int, int], ...]
+    """Attributes that are the cell of a sum over that of its count."""
     calculations: tuple[tuple[str, Calculation], ...]
     since: tuple[StreamReading, ...]
     extremes: ExtremePlan | None
@@ -81,7 +86,9 @@ class ReadingPlan:
     signature: "np.dtype[np.void]"
     """How a signature is stored."""
     spread: dict[bytes, bytes] = field(default_factory=dict, compare=False, repr=False)
-    """Worked out so far for signatures: for each stream 1 as a double where it stands for it, and last 1 for hours."""
+    """Worked out so far for signatures (`features/windows.py`)."""
+    bounds: dict[tuple[int, int], NDArray[np.uint32]] = field(default_factory=dict, compare=False, repr=False)
+    """Worked out so far for current buckets and numbers of signatures (likewise)."""
 
 
 def plan_readings(
@@ -118,6 +125,7 @@ class _Planner:
         self._slots = {slot: number for number, slot in enumerate(layout.slots)}
         self._cells: list[int] = []
         self._plain: list[str] = []
+        self._means: list[tuple[str, int, int]] = []
         self._calculations: list[tuple[str, Calculation]] = []
         self._readings: dict[str, list[StreamReading]] = {"since": [], "extremes": [], "distinct": [], "edges": []}
         self._slot_readings: list[list[SlotReading]] = [[] for _ in layout.slots]
@@ -127,15 +135,17 @@ class _Planner:
         extremes = [(r.name, r.aggregate, r.stream, r.reach) for r in self._readings["extremes"]]
         return ReadingPlan(
             defaults=defaults,
-            reaches=np.array(self._reaches, dtype=np.uint64),
+            reaches=np.array(self._reaches[::-1], dtype=np.int64),
+            streams=len(self._streams),
             hourly_bytes=bytes(self._layout.hourly),
             any_hourly=any(self._layout.hourly),
             signature=np.dtype((np.void, max(1, (len(self._layout.streams) + 7) // 8))),
-            cells=np.array(self._cells, dtype=np.intp),
+            cells=np.array([self._ends(), self._cells], dtype=np.intp),
             plain=tuple(self._plain),
+            means=tuple(self._means),
             calculations=tuple(self._calculations),
             since=tuple(self._readings["since"]),
-            extremes=plan_extremes(extremes, self._reach_index),
+            extremes=plan_extremes(extremes, self._layout.hourly),
             distinct=plan_distinct((r.name, r.stream, r.unit, r.reach) for r in self._readings["distinct"]),
             edges=tuple(self._readings["edges"]),
             slots=tuple(map(tuple, self._slot_readings)),
@@ -193,8 +203,11 @@ class _Planner:
 
     def _add_windowed(self, feature: FeatureDefinition, name: str, window: Window) -> None:
         match feature.aggregate:
-            case Aggregate.COUNT | Aggregate.SUM | Aggregate.MEAN:
+            case Aggregate.COUNT | Aggregate.SUM:
                 self._calculations.append((name, self._total(feature, window)))
+            case Aggregate.MEAN:
+                total, count = (of(feature, window, window.length) for of in (self._sum, self._count))
+                self._means.append((name, total, count))
             case Aggregate.TREND:
                 self._calculations.append((name, self._trend(feature, window)))
             case Aggregate.SHARE:
@@ -223,19 +236,22 @@ class _Planner:
         return self._cell(stream_of(feature, window.unit), reach, summed=True)
 
     def _cell(self, stream: Stream, reach: int, *, summed: bool) -> int:
-        column = 2 * self._streams[stream] + summed
-        # A band more than reaches: what lies beyond them all.
-        self._cells.append(column * (len(self._reaches) + 1) + self._reach_index[reach])
+        reaches = len(self._reaches)
+        place = (self._streams[stream] + 1) * reaches - 1 - self._reach_index[reach]
+        self._cells.append(2 * place + summed)
         return len(self._cells) - 1
+
+    def _ends(self) -> list[int]:
+        """For each cell the reach 0 of its stream."""
+        of_stream = 2 * len(self._reaches)
+        return [(cell // of_stream + 1) * of_stream - 2 + cell % 2 for cell in self._cells]
 
     def _total(self, feature: FeatureDefinition, window: Window) -> Calculation:
         count = self._count(feature, window, window.length)
         if feature.aggregate is Aggregate.COUNT:
             return lambda cells: cells[count] or None
         total = self._sum(feature, window, window.length)
-        if feature.aggregate is Aggregate.SUM:
-            return lambda cells: cells[total] if cells[count] else None
-        return lambda cells: cells[total] / cells[count] if cells[count] else None
+        return lambda cells: cells[total] if cells[count] else None
 
     def _amount(self, feature: FeatureDefinition, window: Window, reach: int) -> int:
         """What ratios and trends compare: the sum of the field, or how many events where there is no field."""

@@ -7,6 +7,7 @@ events that touch the record pay for reading it.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from decision_engine.features.definitions import AttributeType, Value
 
@@ -14,6 +15,7 @@ MAX_ACCOUNTS = 64
 """Accounts remembered per product; beyond, the one that moved longest ago is forgotten."""
 ANY_ACCOUNT = ""
 """Stands for the account where an event named none."""
+_NO_PRODUCTS: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -75,9 +77,9 @@ def _fitting(value: Value, declared: AttributeType | None) -> Value | None:
             return None
 
 
-def _is_held(accounts: Mapping[str, tuple[int, int]]) -> bool:
+def _is_held(accounts: Mapping[str, Sequence[int]]) -> bool:
     """Whether an account was opened after it was last closed; at the same moment the closing counts."""
-    closed_all = accounts.get(ANY_ACCOUNT, (0, 0))[1]
+    closed_all = accounts[ANY_ACCOUNT][1] if ANY_ACCOUNT in accounts else 0
     return any(opened > closed and opened > closed_all for opened, closed in accounts.values())
 
 
@@ -85,35 +87,51 @@ _DECODE = json.JSONDecoder().raw_decode
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class RecordView:
-    """What a snapshot shows of a record: newest values, answers, products held."""
+class RecordView(NamedTuple):
+    """What a snapshot shows of a record beside the profile: newest answers, products held."""
 
-    attributes: Mapping[str, Value]
     consents: Mapping[str, bool]
     holdings: frozenset[str]
     accounts: Mapping[str, Mapping[str, Sequence[int]]]
     """Product to account to the times it was last opened and last closed."""
 
 
-NOTHING_RECORDED = RecordView({}, {}, frozenset(), {})
+NOTHING_RECORDED = RecordView({}, frozenset(), {})
 
 
-def view_record(document: bytes, profile_names: Mapping[str, str]) -> RecordView:
-    """The view of a stored record, without the times."""
+class RecordMemory:
+    """A customer's record as it was last viewed, for whoever reads the same customer again and again."""
+
+    __slots__ = ("_document", "_profile", "_view")
+
+    def __init__(self) -> None:
+        self._document = b""
+        self._profile: dict[str, Value] = {}
+        self._view = NOTHING_RECORDED
+
+    def view(self, document: bytes, profile_names: Mapping[str, str], attributes: dict[str, Value]) -> RecordView:
+        """As `view_record`, always by the same `profile_names`."""
+        if document != self._document:
+            self._profile = {}
+            self._view = view_record(document, profile_names, self._profile)
+            self._document = document
+        attributes.update(self._profile)
+        return self._view
+
+
+def view_record(document: bytes, profile_names: Mapping[str, str], attributes: dict[str, Value]) -> RecordView:
+    """The view of a stored record, without the times; sets the newest profile values as attributes."""
     if not document:
         return NOTHING_RECORDED
     stored, _ = _DECODE(document.decode("utf-8", "surrogatepass"))
-    attributes: dict[str, Value] = {}
     for _, values in stored["p"]:
         for number, value in values.items():
             attributes[profile_names[number]] = value
-    return RecordView(
-        attributes,
-        {purpose: bool(granted) for purpose, (_, granted) in stored["c"].items()},
-        frozenset(product for product, accounts in stored["h"].items() if _is_held(accounts)),
-        stored["h"],
-    )
+    consents, accounts = stored["c"], stored["h"]
+    if consents:
+        consents = {purpose: granted == 1 for purpose, (_, granted) in consents.items()}
+    held = frozenset([product for product in accounts if _is_held(accounts[product])]) if accounts else _NO_PRODUCTS
+    return RecordView(consents, held, accounts)
 
 
 def read_record(document: bytes, profile: tuple[str, ...]) -> Record:

@@ -1,8 +1,11 @@
 """A stored state as of a moment: every attribute, ready for conditions and models."""
 
-from array import array
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
+from typing import Any
 
-from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
+from decision_engine.customer import PERSONALISATION, UNKNOWN_CUSTOMER, CustomerSnapshot
 from decision_engine.features.calendar_units import Now
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.definitions import Aggregate, Value
@@ -11,17 +14,24 @@ from decision_engine.features.distinct_values import read_distinct
 from decision_engine.features.held_products import read_held
 from decision_engine.features.local_days import hour_of
 from decision_engine.features.readings import StreamReading
-from decision_engine.features.record import view_record
+from decision_engine.features.record import RecordMemory, view_record
 from decision_engine.features.remembered import Remembered, read_remembered
 from decision_engine.features.state import NEVER, Sections
 from decision_engine.features.tallies import read_tallies
 from decision_engine.features.tally_readings import read_tally_readings
 from decision_engine.features.windows import Windows
 
+Unpack = Callable[[bytes, int], tuple[Any, ...]]
 
-def read_snapshot(features: CompiledFeatures, state: bytes | None, now_ms: int) -> CustomerSnapshot:
+
+def read_snapshot(
+    features: CompiledFeatures, state: bytes | None, now_ms: int, memory: RecordMemory | None = None
+) -> CustomerSnapshot:
     """The customer as of `now_ms` (epoch milliseconds). Windows reach back from there and leave out what lies ahead;
-    whole-life features, profile, holdings and consents are the newest known.
+    whole-life features, profile, holdings and consents are the newest known; what a model inferred is missing of who
+    refuses personalisation.
+
+    `memory` is that of this customer, for who reads the same one often.
 
     Without a state the customer is unknown. An erased one is unknown too, with every purpose refused.
     Raises StateUnreadable for bytes of another layout.
@@ -29,12 +39,15 @@ def read_snapshot(features: CompiledFeatures, state: bytes | None, now_ms: int) 
     if state is None:
         return UNKNOWN_CUSTOMER
     at = Sections(state, features.layout_bytes)
-    record = view_record(state[at.record_at : at.remembered_at], features.readings.profile_names)
+    attributes = features.readings.defaults.copy()
+    view = view_record if memory is None else memory.view
+    record = view(state[at.record_at : at.remembered_at], features.readings.profile_names, attributes)
     newest_event_ms = None if at.newest_ms == NEVER else at.newest_ms
     if at.erased:
         return CustomerSnapshot(known=False, consents=record.consents, newest_event_ms=newest_event_ms)
-    attributes = features.readings.defaults.copy()
-    attributes.update(record.attributes)
+    if features.inferred and record.consents.get(PERSONALISATION) is False:
+        for name in features.inferred:
+            attributes.pop(name, None)
     _read_features(features, state, at, now_ms, attributes)
     if features.readings.held:
         now = Now(now_ms, features.day_of(now_ms))
@@ -60,13 +73,14 @@ def _read_features(
         Windows(state, at, plan, day, hour).read(attributes)
     if at.distincts:
         read_distinct(plan.distinct, state, at, now, attributes)
-    remembered = read_remembered(state[at.remembered_at : at.tallies_at])
-    for reading in plan.edges:
-        found = _edge(remembered, reading, now)
-        if found is not None:
-            attributes[reading.name] = found
-    for slot, (_, text) in remembered.texts.items():
-        attributes.update({name: text for name, _ in plan.slots[slot]})
+    if at.remembered_at < at.tallies_at:
+        remembered = read_remembered(state[at.remembered_at : at.tallies_at])
+        for reading in plan.edges:
+            found = _edge(remembered, reading, now)
+            if found is not None:
+                attributes[reading.name] = found
+        for slot, (_, text) in remembered.texts.items():
+            attributes.update({name: text for name, _ in plan.slots[slot]})
     if plan.tallies and at.tallies_at < len(state):
         read_tally_readings(plan.tallies, read_tallies(state[at.tallies_at :]), now, attributes)
     if at.slot_count:
@@ -74,13 +88,19 @@ def _read_features(
 
 
 def _read_slots(features: CompiledFeatures, state: bytes, at: Sections, day: int, attributes: dict[str, Value]) -> None:
-    numbers = array("H", state[at.slots_at : at.tags_at])
-    tags = state[at.tags_at : at.signatures_at]
-    first, second = array("q", state[at.first_at : at.second_at]), array("q", state[at.second_at : at.x_lowest_at])
-    readings = features.readings.slots
-    for number, tag, one, other in zip(numbers, tags, first, second, strict=True):
+    count, readings = at.slot_count, features.readings.slots
+    two_numbers, numbers_and_tags = _slot_columns(count)
+    both = two_numbers(state, at.first_at)
+    known = numbers_and_tags(state, at.slots_at)
+    for number, tag, first, second in zip(known[:count], known[count:], both[:count], both[count:], strict=True):
         for name, read in readings[number]:
-            attributes[name] = read(tag, one, other, day)
+            attributes[name] = read(tag, first, second, day)
+
+
+@lru_cache(maxsize=256)
+def _slot_columns(count: int) -> tuple[Unpack, Unpack]:
+    """How so many slots are taken from a state: their first and second numbers, their numbers and tags."""
+    return Struct(f"<{2 * count}q").unpack_from, Struct(f"<{count}H{count}B").unpack_from
 
 
 def _edge(remembered: Remembered, reading: StreamReading, now: Now) -> Value | None:

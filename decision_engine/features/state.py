@@ -2,7 +2,7 @@
 
     header      80 bytes, see HEADER
     positions   int64 a state topic: offset of the last event applied, -1 before the first
-    memory      uint64 a remembered event key, oldest first
+    memory      uint64 a remembered event key, oldest first; its highest byte is the number of the topic
     distinct    uint64 a value seen: stream (11 bits), 32-bit hash of the value, newest bucket (21); sorted
     first       int64 a slot set                 | second     int64 a slot set: what they mean depends on the slot
     x_lowest    as sums, a totals row of several events whose extremes are asked for

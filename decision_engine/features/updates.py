@@ -45,7 +45,7 @@ def _scalars(data: Mapping[str, object], event_type: str) -> dict[str, Value]:
     fields: dict[str, Value] = {}
     for name, value in data.items():
         if name in types:
-            if isinstance(value, bool | int | float | str):
+            if isinstance(value, _PLAIN):
                 fields[name] = value
             elif isinstance(value, date):
                 fields[name] = _moment_ms(value)
@@ -57,6 +57,8 @@ def _moment_ms(value: date) -> int:
     return epoch_ms(moment)
 
 
+_PLAIN = (bool, int, float, str)
+"""A tuple is looked through faster than a union."""
 _SCALARS: Mapping[type, AttributeType] = MappingProxyType(
     {
         bool: AttributeType.BOOL,

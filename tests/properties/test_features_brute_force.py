@@ -92,6 +92,7 @@ COMPILED = {
     zone: compile_features(
         FeatureDeclarations(
             time_zone=zone,
+            duplicate_memory=32,
             features=FEATURES,
             profile=(
                 ProfileAttribute(name="age", type=AttributeType.INT, theme="t", description={}),

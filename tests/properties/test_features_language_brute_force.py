@@ -127,7 +127,10 @@ def accounts(number, where):
 
 
 FEATURES = tuple(declared())
-COMPILED = {zone: compile_features(FeatureDeclarations(time_zone=zone, features=FEATURES)) for zone in ZONES}
+COMPILED = {
+    zone: compile_features(FeatureDeclarations(time_zone=zone, features=FEATURES, duplicate_memory=32))
+    for zone in ZONES
+}
 ZERO = {"count", "sum", "active", "streak", "longest_streak", "sequence", "unfollowed", "held", "held_change"}
 
 

@@ -24,6 +24,7 @@ START = datetime(2025, 3, 20, tzinfo=UTC)
 """Ten days before the clocks change in Prague."""
 HEAD = """
 name: every
+duplicate_memory: 32
 time_zone: Europe/Prague
 currency: CZK
 locales: [en]

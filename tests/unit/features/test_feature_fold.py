@@ -1,6 +1,8 @@
 """What a fold does with positions, duplicates, lateness, erasure, holdings and consents; and how large it may grow."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from decision_engine.errors import StateUnreadable
 from decision_engine.features.compiled import compile_features
@@ -315,3 +317,40 @@ def test_a_state_of_another_layout_is_refused(customer):
     customer.post(amount=5)
     with pytest.raises(StateUnreadable, match="written for layout"):
         read_snapshot(make_features(time_zone="Europe/Berlin"), customer.state, NOW)
+
+
+def test_what_one_topic_brings_pushes_out_nothing_that_another_remembers():
+    def posted(topic, offset, key):
+        return PositionedUpdate(topic, offset, Update(key, "bank.transaction.posted", NOW, {"amount": 1}))
+
+    burst = [posted(0, offset, 100 + offset) for offset in range(50)]
+    state = fold(FEATURES, None, [posted(4, 0, 1), *burst]).value
+    folded = fold(FEATURES, state, [posted(4, 1, 1), posted(0, 50, 149), posted(0, 51, 146), posted(0, 52, 100)])
+    assert (folded.duplicates, folded.applied) == (3, 1), "of its own topic the burst pushes out the oldest"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_repeat_counts_once_in_whatever_order_topics_are_read(data):
+    """A catch-up reads one topic after the other, in batches of any size; live they come side by side."""
+    topics = data.draw(st.lists(st.lists(st.integers(1, 9), max_size=25), min_size=2, max_size=5))
+    logs = [
+        [
+            PositionedUpdate(topic, offset, Update(topic << 16 | key, "bank.transaction.posted", NOW + key))
+            for offset, key in enumerate(keys)
+        ]
+        for topic, keys in enumerate(topics)
+    ]
+    one_by_one = [update for log in logs for update in log]
+    mixed, waiting = [], [list(log) for log in logs if log]
+    while waiting:
+        log = data.draw(st.sampled_from(waiting))
+        mixed.append(log.pop(0))
+        waiting = [log for log in waiting if log]
+    size = data.draw(st.integers(1, 30))
+    live = caught_up = None
+    for update in mixed:
+        live = fold(FEATURES, live, [update]).value
+    for start in range(0, len(one_by_one), size):
+        caught_up = fold(FEATURES, caught_up, one_by_one[start : start + size]).value
+    assert read_snapshot(FEATURES, live, NOW + 10) == read_snapshot(FEATURES, caught_up, NOW + 10)
