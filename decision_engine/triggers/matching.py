@@ -30,8 +30,9 @@ __all__ = ["Step", "conclude", "match", "note_intent", "pending", "planned_ms", 
 def match(
     triggers: CompiledTriggers, customer_id: CustomerId, memory: bytes | None, steps: Sequence[Step], now_ms: int
 ) -> Advanced:
-    """Takes the events in the order given. What fires is pending in the value until it is concluded. Timers are not
-    looked at: whether the event that would stop them stands in the log already, only `wake` can know."""
+    """Takes the events in the order given, but those the memory is past. What fires is pending in the value until it is
+    concluded. Timers are not looked at: whether the event that would stop them stands in the log already, only `wake`
+    can know."""
     advancing = _Advancing(triggers, customer_id, memory, now_ms)
     for step in steps:
         advancing.take(step)
@@ -85,7 +86,7 @@ def planned_ms(triggers: CompiledTriggers, customer_id: CustomerId, memory: byte
 class _Advancing:
     """A memory being changed."""
 
-    __slots__ = ("_dropped", "_given", "_memory", "_triggers", "contacts", "moments", "progress")
+    __slots__ = ("_dropped", "_given", "_memory", "_reached", "_triggers", "contacts", "moments", "progress")
 
     def __init__(
         self, triggers: CompiledTriggers, customer_id: CustomerId | None, memory: bytes | None, now_ms: int
@@ -93,6 +94,7 @@ class _Advancing:
         self._triggers, self._given = triggers, memory
         self._dropped = 0
         self._memory = self._decoded()
+        self._reached = dict(self._memory.positions)
         if customer_id is not None:
             self._memory.customer = key64(customer_id)
         self.contacts = Contacts(triggers, self._memory, now_ms)
@@ -101,6 +103,11 @@ class _Advancing:
 
     def take(self, step: Step) -> None:
         """One event: what it ends comes before what it begins."""
+        if step.place is not None:
+            topic, offset = step.place
+            if offset <= self._reached.get(topic, -1):
+                return
+            self._reached[topic] = offset
         update = step.update
         if update.source == CUSTOMER_ERASED:
             self.contacts.erase(update)
@@ -133,7 +140,9 @@ class _Advancing:
             progress.sweep()
             moments.sweep()
         value, changed = self._given, False
-        if (encoded := encode_memory(memory)) != self._given:
+        if encode_memory(memory) != self._given:
+            memory.positions = self._reached  # where nothing else changes, they are not worth a write
+            encoded = encode_memory(memory)
             value, changed = None if encoded is None else with_writes(encoded, memory.writes + 1), True
         due_ms = min(self._due_ms(), default=None)
         until_ms = max([*contacts.until_ms(), *progress.until_ms(), *moments.until_ms()], default=None)

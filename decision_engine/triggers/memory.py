@@ -86,8 +86,11 @@ class Memory:
     fired: dict[int, int] = field(default_factory=dict)
     moments: dict[int, Told] = field(default_factory=dict)
     """By the key of the pattern."""
+    positions: dict[int, int] = field(default_factory=dict)
+    """Topic to the offset of the last event of interest that this memory has been held against: whoever reads the log
+    again, for whatever layout of the state, moves no trigger twice."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to remember."""
+        """Whether there is nothing to remember; positions alone are not worth a value."""
         return not (self.progress or self.contacts or self.fired or self.moments)

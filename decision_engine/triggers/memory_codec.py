@@ -1,7 +1,8 @@
 """The stored form of a trigger memory: one short value, written whole.
 
     header   13 bytes: layout version, write counter (uint32, little-endian), key of the customer's id
-    records  each: kind (1 byte), length of what follows (varint), key of the pattern or trigger (uint32), the rest
+    records  each: kind (1 byte), length of what follows (varint), key of the pattern or trigger, or number of the topic
+             (uint32), the rest
 
 Numbers are varints, signed ones folded (0, -1, 1, -2, ...); event keys are 8 bytes; times are milliseconds, as
 differences to a time before them in the record. Contacts are in the order in which they fired, all else in the order of
@@ -21,7 +22,7 @@ HEADER = Struct("<BIQ")
 """Layout version, write counter, key of the customer's id."""
 _KEY = Struct("<I")
 _EVENT_KEY = Struct("<Q")
-_PROGRESS, _CONTACT, _FIRED, _MOMENT = 1, 2, 3, 4
+_PROGRESS, _CONTACT, _FIRED, _MOMENT, _POSITION = 1, 2, 3, 4, 5
 _ARMED, _HAS_FIELDS, _STEP_SHIFT = 1, 2, 2
 _BY_TIMER, _HAS_SAME, _CONTACT_FIELDS, _HAS_INTENT, _PHASE_SHIFT = 1, 2, 4, 8, 4
 _COUNTER_MASK = 0xFFFF_FFFF
@@ -43,6 +44,7 @@ def encode_memory(memory: Memory) -> bytes | None:
     parts += [_record(_CONTACT, contact.trigger, _contact(contact)) for contact in memory.contacts]
     parts += [_record(_FIRED, trigger, _signed(memory.fired[trigger])) for trigger in sorted(memory.fired)]
     parts += [_record(_MOMENT, pattern, _told(memory.moments[pattern])) for pattern in sorted(memory.moments)]
+    parts += [_record(_POSITION, topic, _varint(memory.positions[topic])) for topic in sorted(memory.positions)]
     return b"".join(parts)
 
 
@@ -188,6 +190,8 @@ def _read_record(reader: _Reader, memory: Memory) -> None:
     elif kind == _MOMENT:
         waiting = inside.take(1) == b"\1"
         memory.moments[key] = Told(value_ms=inside.signed(), waiting=waiting)
+    elif kind == _POSITION:
+        memory.positions[key] = inside.varint()
 
 
 def _read_events(reader: _Reader) -> Iterator[Seen]:

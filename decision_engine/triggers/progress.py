@@ -24,11 +24,12 @@ from decision_engine.triggers.shapes import (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """An event that the fold applied, and the customer as of just before and just after it; read only when a guard
-    asks."""
+    asks. `place` is the number of its topic and its offset there: a memory that is past it is not moved again."""
 
     update: Update
     before: Callable[[], CustomerSnapshot]
     after: Callable[[], CustomerSnapshot]
+    place: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)

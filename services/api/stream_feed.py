@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from services.api.stream_waiting import Waiting, Whose
 from services.ports import BusUnavailable, Clock, Delivery, Metrics
 from services.use_cases.outbound_messages import OutboundMessage, OutboundUnreadable, read_outbound
 
@@ -19,6 +20,8 @@ Partition = tuple[str, int]
 """Topic and partition."""
 _POLL_RECORDS = 1_000
 _TAKEN_A_TURN = 50
+_PARTS = 4
+"""Everybody is woken when that part of the buffer is new, whoever it is for."""
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
@@ -66,7 +69,7 @@ class Entry:
 
 
 class OutboundFeed:
-    """The buffer. `changed` is set anew with each arrival; `ending` once the node stops."""
+    """The buffer. Whoever waits is woken by what may be for them; `ending` is set once the node stops."""
 
     def __init__(self, open_log: OpenLog, clock: Clock, metrics: Metrics, limits: FeedLimits | None = None) -> None:
         self.open_log = open_log
@@ -78,7 +81,11 @@ class OutboundFeed:
         self.reached: dict[int, int] = {}
         self.caught_up = asyncio.Event()
         self.ending = asyncio.Event()
-        self._arrival = asyncio.Event()
+        self._waiting = Waiting()
+        self._arrived: set[Whose] = set()
+        """Whom the messages concern that nobody was woken for yet."""
+        self._since_all = 0, 0
+        """Messages and their bytes since everybody was woken."""
         self._turns = asyncio.Lock()
         self._entries: deque[Entry] = deque()
         self._bytes = 0
@@ -105,12 +112,13 @@ class OutboundFeed:
     def end(self) -> None:
         """No stream goes on after this."""
         self.ending.set()
-        self._notify()
+        self._waiting.wake_all()
 
-    async def arrival(self) -> None:
-        """Returns with the next arrival, or the end."""
+    async def arrival(self, channel: str, recipient: str | None) -> None:
+        """Returns with the next arrival that may be for the recipient (None: for anybody of the channel), or the end;
+        and before the buffer has moved so far that the reader would fall out of it."""
         if not self.ending.is_set():
-            await self._arrival.wait()
+            await self._waiting.event(channel, recipient).wait()
 
     async def turn(self) -> None:
         """Lets everybody else on the loop go first; of all streams that wait here one goes on at a time. So a thousand
@@ -209,6 +217,8 @@ class OutboundFeed:
         self._sequence += 1
         self._entries.append(Entry(self._sequence, partition, offset, message))
         self._bytes += len(message.data)
+        self._arrived.add(self.whose(message))
+        self._since_all = self._since_all[0] + 1, self._since_all[1] + len(message.data)
         if not message.is_cancelled_notice:
             self._offers[message.outbound_id] = message
         self._bound()
@@ -228,8 +238,13 @@ class OutboundFeed:
                 self.begins[entry.partition] = entry.offset + 1
 
     def _notify(self) -> None:
-        arrival, self._arrival = self._arrival, asyncio.Event()
-        arrival.set()
+        messages, size = self._since_all
+        if messages * _PARTS >= self.limits.messages or size * _PARTS >= self.limits.bytes:
+            self._since_all = 0, 0
+            self._waiting.wake_all()
+        else:
+            self._waiting.wake(self._arrived)
+        self._arrived.clear()
 
 
 def _is_void(message: OutboundMessage, now_ms: int) -> bool:

@@ -193,7 +193,8 @@ class StreamSession:
             until_s = (self._outstanding[0][0] - self._feed.clock.now_ms()) / 1000
             wait_s = min(wait_s, max(until_s, _LEAST_WAIT_SECONDS))
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._feed.arrival(), max(wait_s, 0.0))
+            arrival = self._feed.arrival(self._audience.channel, self._audience.recipient)
+            await asyncio.wait_for(arrival, max(wait_s, 0.0))
 
     def _is_quiet(self) -> bool:
         """Whether the reader should hear that the line is alive; what it is sent otherwise does not count."""

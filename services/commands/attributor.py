@@ -16,7 +16,8 @@ from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
-from services.bootstrap import configure_logging, load_strategy, open_event_stream, open_publisher
+from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
+from services.commands.active_strategy import active_strategy, work_for_active
 from services.commands.stopping import stop_on_signals
 from services.ports import EventPublisher, Metrics
 from services.settings import Settings, read_settings
@@ -61,21 +62,30 @@ def run(_: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> None:
     stop, metrics = stop_on_signals(), PrometheusMetrics(METRICS)
-    strategy = load_strategy(settings).strategy
-    attribution = compile_attribution(strategy, EVENT_FIELDS)
-    if attribution is None:
-        _log.warning("%s has no section attribution", strategy.version, extra={"action": "start"})
-        return
     async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):
-        _log.info("attributing conversions of %s", strategy.version, extra={"action": "start"})
-        await attribute_conversions(settings, strategy, attribution, metrics, stop)
+        await attribute_for_active(settings, metrics, stop)
     _log.info("stopped", extra={"action": "stop"})
 
 
-async def attribute_conversions(
-    settings: Settings, strategy: Strategy, attribution: CompiledAttribution, metrics: Metrics, stop: asyncio.Event
-) -> None:
-    """One attributor, a member of the group, until `stop` is set. Raises ShellError."""
+async def attribute_for_active(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
+    """One attributor after the other, each of the strategy that is active then. Raises ShellError, StrategyInvalid."""
+
+    async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
+        await attribute_conversions(settings, loaded.strategy, metrics, until)
+
+    async with active_strategy(settings, NAME) as active:
+        await work_for_active(active, stop, work)
+
+
+async def attribute_conversions(settings: Settings, strategy: Strategy, metrics: Metrics, stop: asyncio.Event) -> None:
+    """One attributor of one strategy, a member of the group, until `stop` is set; it waits for that where the strategy
+    attributes nothing. Raises ShellError."""
+    attribution = compile_attribution(strategy, EVENT_FIELDS)
+    if attribution is None:
+        _log.warning("%s has no section attribution", strategy.version, extra={"action": "wait for another version"})
+        await stop.wait()
+        return
+    _log.info("attributing conversions of %s", strategy.version, extra={"action": "start"})
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
             RedisClient.open(settings.redis_url, limits=_PATIENT, library=FUNCTION_LIBRARY)

@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from event_schemas.topics import OUTBOUND
 from services.adapters.metrics_page import metrics_page
@@ -40,6 +41,8 @@ METRICS = {
     "webhook_seconds": Declared("histogram", _OF, "How long a try took", _SECONDS),
     "webhook_waiting": Declared("gauge", _OF, "Messages in hand, waiting for their turn or another try"),
 }
+LOOK_SECONDS = 2.0
+"""How often the file of receivers is looked at."""
 _log = logging.getLogger(__name__)
 
 
@@ -61,11 +64,36 @@ async def _run(settings: Settings) -> None:
     if settings.webhooks_file is None:
         raise SettingsInvalid("KAIROS_WEBHOOKS_FILE: names the file of subscriptions; there is nothing to deliver to")
     stop, metrics = stop_on_signals(), PrometheusMetrics(METRICS)
-    entries = load_webhooks(settings.webhooks_file)
+    receivers = Receivers(settings.webhooks_file)
     async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):
-        _log.info("delivering to %d receivers", len(entries), extra={"action": "start"})
-        await deliver(settings, entries, metrics, stop)
+        _log.info("delivering to %d receivers", len(receivers.entries), extra={"action": "start"})
+        await deliver(settings, receivers, metrics, stop)
     _log.info("stopped", extra={"action": "stop"})
+
+
+class Receivers:
+    """The file of receivers, read at the start and again when it has changed. Raises SettingsInvalid at the start; a
+    file that cannot be used later is logged with its faults, and the receivers read before stay."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._text = path.read_bytes() if path.is_file() else b""
+        self.entries = _usable(path)
+
+    def look(self) -> bool:
+        """Whether there are other receivers now; reads files."""
+        try:
+            text = self._path.read_bytes()
+            if text == self._text:
+                return False
+            self._text = text
+            entries = _usable(self._path)
+        except (OSError, SettingsInvalid) as error:
+            _log.error("the receivers stay as they were: %s", error, extra={"action": "mend the file"})
+            return False
+        changed = entries != self.entries
+        self.entries = entries
+        return changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +107,17 @@ class _Shared:
     metrics: Metrics
 
 
-async def deliver(settings: Settings, entries: Sequence[WebhookEntry], metrics: Metrics, stop: asyncio.Event) -> None:
-    """All subscriptions, each in a group of its own, until `stop` is set. Raises ShellError when one cannot go on."""
-    secrets = {entry.name: SecretFile(entry.secret_file) for entry in entries}
+def _usable(path: Path) -> tuple[WebhookEntry, ...]:
+    """The entries, whose secrets can be read, too. Raises SettingsInvalid."""
+    entries = load_webhooks(path)
+    for entry in entries:
+        SecretFile(entry.secret_file)
+    return entries
+
+
+async def deliver(settings: Settings, receivers: Receivers, metrics: Metrics, stop: asyncio.Event) -> None:
+    """All subscriptions, each in a group of its own, until `stop` is set. Those whose entry changes end and begin anew;
+    nobody else waits for that. Raises ShellError when one cannot go on."""
     async with AsyncExitStack() as stack:
         clock = await stack.enter_async_context(_clock(settings))
         publisher = await stack.enter_async_context(open_publisher(settings))
@@ -89,13 +125,56 @@ async def deliver(settings: Settings, entries: Sequence[WebhookEntry], metrics: 
         cancelled = await stack.enter_async_context(Cancellations().following(notices))
         await _until_either(cancelled.ready, stop)
         shared = _Shared(settings, publisher, clock, cancelled, metrics)
-        running = [asyncio.create_task(_serve(entry, secrets[entry.name], shared, stop)) for entry in entries]
+        running = _Running(shared)
         try:
-            await asyncio.gather(*running)
+            while not stop.is_set():
+                await running.follow(receivers.entries)
+                await running.wait(stop, LOOK_SECONDS)
+                await asyncio.to_thread(receivers.look)
+            await running.follow(())
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await running.cancel()
+
+
+class _Running:
+    """The subscriptions under way, each with what it was begun with."""
+
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
+        self._tasks: dict[WebhookEntry, tuple[asyncio.Task[None], asyncio.Event]] = {}
+
+    async def follow(self, entries: Sequence[WebhookEntry]) -> None:
+        """Ends those that are no longer wanted as they are, then begins those that are new: a receiver's messages keep
+        their order. Raises ShellError."""
+        gone = [self._tasks.pop(entry) for entry in [*self._tasks] if entry not in entries]
+        for _, until in gone:
+            until.set()
+        await asyncio.gather(*(task for task, _ in gone))
+        for entry in entries:
+            if entry not in self._tasks:
+                until = asyncio.Event()
+                serving = _serve(entry, SecretFile(entry.secret_file), self._shared, until)
+                self._tasks[entry] = asyncio.create_task(serving, name=f"deliver-{entry.name}"), until
+                _log.info("delivering to %s", entry.name, extra={"action": "begin"})
+
+    async def wait(self, stop: asyncio.Event, seconds: float) -> None:
+        """Until the time is over, `stop` is set, or one has failed, which is raised."""
+        stopping = asyncio.create_task(stop.wait())
+        waiting = {stopping, *(task for task, _ in self._tasks.values())}
+        try:
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+        for task, _ in self._tasks.values():
+            if task.done():
+                task.result()
+
+    async def cancel(self) -> None:
+        """Ends whatever is still under way, at once."""
+        tasks = [task for task, _ in self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _serve(entry: WebhookEntry, secrets: SecretFile, shared: _Shared, stop: asyncio.Event) -> None:

@@ -5,8 +5,10 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
+from event_schemas.control import StrategyRolledBack
 from event_schemas.topics import DECISIONS, PROFILE_UPDATES, RESPONSES
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
@@ -99,7 +101,8 @@ def _states(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rollback(args: argparse.Namespace, settings: Settings) -> int:
-    return _rebuild(_order(args, asyncio.run(rebuild_namespaces.version_before(settings))), settings)
+    order = _order(args, asyncio.run(rebuild_namespaces.version_before(settings)))
+    return _rebuild(replace(order, announced=StrategyRolledBack), settings)
 
 
 def _rebuild(order: RebuildOrder, settings: Settings) -> int:

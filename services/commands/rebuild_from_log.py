@@ -1,16 +1,17 @@
-"""The log's part of a rebuild: a member of the layout's consumer group that does nothing but fold."""
+"""The log's part of a rebuild: a member of the layout's consumer group that does nothing but fold, until it is to hand
+over what it has made."""
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
-from time import perf_counter
 
 from decision_engine.features.fold import fold
 from decision_engine.features.snapshot import read_snapshot
+from decision_engine.features.updates import EVENT_FIELDS
+from decision_engine.triggers.compiled import compile_triggers
 from event_schemas.topics import STATE_TOPICS
 from services.adapters.embedded_servers import die_with_parent
 from services.adapters.prometheus_metrics import PrometheusMetrics
@@ -19,6 +20,7 @@ from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_link_members import RedisLinkMembers
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
+from services.adapters.redis_trigger_store import RedisTriggerStore
 from services.adapters.system_clock import SystemClock
 from services.bootstrap import (
     LoadedStrategy,
@@ -31,15 +33,18 @@ from services.bootstrap import (
 from services.commands.rebuild_from_archive import give_way
 from services.commands.state_builder import PATIENT, UNTRUSTED_END_SLACK, calm_collector, consumer_group
 from services.commands.stopping import stop_on_signals
-from services.ports import Delivery, EventPublisher
+from services.ports import EventPublisher
 from services.settings import Settings
 from services.use_cases.ingest_events import IngestEvents
-from services.use_cases.rebuild_bundles import LONGEST_REST_S
+from services.use_cases.left_pending import LeftPending
+from services.use_cases.match_triggers import MatchTriggers
 from services.use_cases.recent_ledger import RecentLedger
 from services.workers.consumer import BatchConsumer, Pace
 from services.workers.dead_letters import DeadLetters
+from services.workers.resting_builder import RestingBuilder
 from services.workers.state_builder import PreparedBatch, StateBuilder
 from services.workers.store_progress import StoreProgress
+from services.workers.trigger_progress import TriggerProgress
 
 Partition = tuple[str, int]
 """Topic and partition."""
@@ -48,13 +53,14 @@ _RECENT_MS = 86_400_000
 
 
 class LogFolder:
-    """A member of the layout's consumer group that does nothing but fold."""
+    """A member of the layout's consumer group that folds, and matches triggers once it hands over."""
 
     def __init__(self, settings: Settings, loaded: LoadedStrategy, rest: float) -> None:
         self._settings = settings
         self._loaded = loaded
         self._rest = rest
         self._consumer: BatchConsumer[PreparedBatch] | None = None
+        self._work: RestingBuilder | None = None
         self.opened = asyncio.Event()
         self.stream = open_event_stream(
             settings, STATE_TOPICS, consumer_group(loaded.features.layout), on_revoked=self._revoked
@@ -63,7 +69,7 @@ class LogFolder:
     async def run(self, client: RedisClient, publisher: EventPublisher, until: asyncio.Event) -> None:
         """Until told. Raises ShellError."""
         try:
-            work = _Resting(await self._builder(client, publisher), self._rest)
+            work = self._work = await self._builder(client, publisher)
             hand_over_s = self._settings.kafka_session_timeout_ms / 3000
             pace = Pace(jitter=random.random, max_records=self._settings.batch_records, hand_over_s=hand_over_s)
             consumer = self._consumer = BatchConsumer[PreparedBatch](self.stream, work, pace)
@@ -73,11 +79,34 @@ class LogFolder:
         finally:
             self.opened.set()
 
+    async def hand_over(self, client: RedisClient, publisher: EventPublisher, within_s: float) -> bool:
+        """Lets the strategy's triggers see what is folded here, as soon as those who serve have seen all that was;
+        answers whether they do within the time. Not in a replay, whose clock nobody here moves."""
+        if self._work is None or self._settings.clock == "events":
+            return False
+        self._work.hand_over(self._matching(client, publisher))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._work.matches.wait(), within_s)
+        return self._work.matches.is_set()
+
+    def _matching(self, client: RedisClient, publisher: EventPublisher) -> MatchTriggers | None:
+        triggers, clock = compile_triggers(self._loaded.strategy, EVENT_FIELDS), SystemClock()
+        if triggers.is_empty:
+            return None
+        return MatchTriggers(
+            triggers=triggers,
+            store=RedisTriggerStore(client, RedisKeys(self._settings.namespace, self._loaded.features.layout)),
+            firings=LeftPending(triggers=triggers, publisher=publisher, clock=clock),
+            read=partial(read_snapshot, self._loaded.features),
+            clock=clock,
+            metrics=PrometheusMetrics(),
+        )
+
     async def _revoked(self, partitions: set[Partition]) -> None:
         if self._consumer is not None:
             await self._consumer.revoked(partitions)
 
-    async def _builder(self, client: RedisClient, publisher: EventPublisher) -> StateBuilder:
+    async def _builder(self, client: RedisClient, publisher: EventPublisher) -> RestingBuilder:
         settings, loaded = self._settings, self._loaded
         keys, wall_clock = RedisKeys(settings.namespace, loaded.features.layout), SystemClock()
         metrics = PrometheusMetrics()
@@ -95,35 +124,14 @@ class LogFolder:
             read=partial(read_snapshot, loaded.features),
         )
         slack = 0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
-        return StateBuilder(
+        triggers = TriggerProgress(store, serving=False)
+        builder = StateBuilder(
             ingest=ingest,
             dead_letters=DeadLetters(publisher, metrics),
-            progress=StoreProgress(store, self.stream, metrics, end_slack=slack),
+            progress=StoreProgress(store, self.stream, metrics, end_slack=slack, triggers=triggers),
             wall_clock=None if replays else wall_clock,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Resting:
-    """A state builder that rests after every full batch, so that the store has time for those who serve."""
-
-    builder: StateBuilder
-    rest: float
-
-    async def prepare(self, deliveries: Sequence[Delivery]) -> PreparedBatch:
-        """As the builder."""
-        return await self.builder.prepare(deliveries)
-
-    async def apply(self, batch: PreparedBatch) -> Mapping[Partition, int]:
-        """As the builder, and a pause."""
-        began = perf_counter()
-        positions = await self.builder.apply(batch)
-        await asyncio.sleep(min(LONGEST_REST_S, (perf_counter() - began) * self.rest))
-        return positions
-
-    async def idle(self) -> None:
-        """As the builder."""
-        await self.builder.idle()
+        return RestingBuilder(builder, triggers, self._rest)
 
 
 def spawned(settings: Settings, loaded: LoadedStrategy, rest: float, niceness: int) -> BaseProcess:

@@ -12,8 +12,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from event_schemas.control import StrategyActivated
 from event_schemas.topics import STATE_TOPICS
 from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.redis_client import RedisClient
@@ -35,12 +37,14 @@ from services.ports import EventPublisher, NamespaceUse, ShellError
 from services.settings import Settings
 from services.simulation.progress import progress
 from services.use_cases.live_strategy import ActiveVersion
-from services.use_cases.strategy_activation import ActivateStrategy, Version
+from services.use_cases.strategy_activation import ActivateStrategy, Announced, Version
 
 Partition = tuple[str, int]
 """Topic and partition."""
 LOG, ARCHIVE = "log", "archive"
 _LOOK_SECONDS = 0.2
+_MATCH_SECONDS = 10.0
+"""How long the switch waits for the triggers to have seen what is folded: they are behind only where builders are."""
 
 
 class BegunOtherwise(ShellError):
@@ -61,6 +65,8 @@ class RebuildOrder:
     spill: Path = Path("var/rebuild")
     hand_over_s: float = HAND_OVER_SECONDS
     comment: str | None = None
+    announced: Announced = StrategyActivated
+    """What the control topic says of the switch."""
 
     @property
     def layout(self) -> str:
@@ -102,8 +108,8 @@ async def rebuild_states(settings: Settings, order: RebuildOrder, stop: asyncio.
         say(f"rebuilding the states of {version} into layout {layout}")
         if not await _from_archive(tools):
             return False
-        stream = await stack.enter_async_context(_following_the_log(tools))
-        return await _caught_up(tools) and await _switched(tools, stream)
+        following = await stack.enter_async_context(_following_the_log(tools))
+        return await _caught_up(tools) and await _switched(tools, following)
 
 
 async def _open(settings: Settings, order: RebuildOrder, stop: asyncio.Event, stack: AsyncExitStack) -> _Tools:
@@ -176,7 +182,7 @@ async def _caught_up(tools: _Tools) -> bool:
     return False
 
 
-async def _switched(tools: _Tools, stream: KafkaEventStream | None) -> bool:
+async def _switched(tools: _Tools, following: "_Following | None") -> bool:
     """Makes the version active and sees it served, then hands the states over to the state builders."""
     order, version = tools.order, tools.order.version
     while not await tools.namespaces.is_whole(order.layout):
@@ -189,12 +195,14 @@ async def _switched(tools: _Tools, stream: KafkaEventStream | None) -> bool:
     users = await tools.namespaces.in_use()
     before = version_served(tools.active, users)
     builders = [use for use in users if use.role == "state-builder"]
+    if following is not None and builders:
+        await following.match(tools)
     if tools.active.act is None or tools.active.act.version != version.version:
-        await tools.activate(version, actor(), before, order.comment)
+        await tools.activate(version, actor(), before, order.comment, order.announced)
         say(f"{version.version} is active")
     await _served(tools)
-    if stream is not None:
-        await _handed_over(tools, stream, builders)
+    if following is not None:
+        await _handed_over(tools, following.reader.stream, builders)
     return True
 
 
@@ -228,25 +236,45 @@ async def _handed_over(tools: _Tools, stream: KafkaEventStream, builders: Sequen
     say("no state builder took the states over in time: look into why they do not follow")
 
 
+@dataclass(frozen=True, slots=True)
+class _Following:
+    """Who folds what the log brings: this process, and further ones."""
+
+    reader: LogFolder
+    others: Sequence[BaseProcess]
+
+    async def match(self, tools: _Tools) -> None:
+        """Lets the triggers see what is folded from here on, so that nobody misses it while the builders change. One
+        process is enough for what comes in now."""
+        await self.end_others()
+        if not await self.reader.hand_over(tools.client, tools.publisher, _MATCH_SECONDS):
+            say("what comes in while the state builders change is read again for the triggers by those that follow")
+
+    async def end_others(self) -> None:
+        """Returns when the further processes have ended."""
+        for process in self.others:
+            process.terminate()
+        for process in self.others:
+            await asyncio.to_thread(process.join)
+
+
 @asynccontextmanager
-async def _following_the_log(tools: _Tools) -> AsyncIterator[KafkaEventStream]:
+async def _following_the_log(tools: _Tools) -> AsyncIterator[_Following]:
     """Folds what the log brings while the context lasts, here and in further processes."""
     order = tools.order
     others = [spawned(tools.settings, order.loaded, order.rest, order.niceness) for _ in range(order.workers - 1)]
     until = asyncio.Event()
     reader = LogFolder(tools.settings, order.loaded, order.rest)
+    following = _Following(reader, others)
     folding = asyncio.create_task(reader.run(tools.client, tools.publisher, until), name="fold-log")
     folding.add_done_callback(lambda task: tools.stop.set() if not task.cancelled() and task.exception() else None)
     try:
         await reader.opened.wait()
-        yield reader.stream
+        yield following
     finally:
         until.set()
-        for process in others:
-            process.terminate()
+        await following.end_others()
         await folding
-        for process in others:
-            await asyncio.to_thread(process.join)
 
 
 async def _pause(stop: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ from services.adapters.ulid_ids import UlidIds, ulid_of
 from services.bootstrap import (
     PRICES_SET,
     LoadedStrategy,
+    following_beliefs,
     model_handlers,
     model_provider,
     node_identity,
@@ -63,7 +64,9 @@ class Triggering:
     def extend(self, work: StateBuilder, full_batch: int) -> StateBuilder:
         """The builder's work, with triggers."""
         ingest = replace(work.ingest, triggers=self.matching)
-        return replace(work, ingest=ingest, timers=self.timers, full_batch=full_batch)
+        # What an owner before has not matched is to be read first, and only the progress knows of it.
+        timers = replace(self.timers, stream=work.progress)
+        return replace(work, ingest=ingest, timers=timers, full_batch=full_batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +183,7 @@ async def _open_deciding(opened: _Opened, stack: AsyncExitStack) -> tuple[Decide
         metrics=metrics,
         volumes=volumes,
         keeper=keeper,
+        online=await stack.enter_async_context(following_beliefs(settings, opened.client, opened.clock, metrics, live)),
     )
     decide = DecideFiring(
         live=live,
@@ -187,6 +191,7 @@ async def _open_deciding(opened: _Opened, stack: AsyncExitStack) -> tuple[Decide
         answers=store,
         ledger=ledger,
         decision_id=ulid_of,
+        superseded=opened.outlet.drop,
         clock=opened.clock,
     )
     return decide, store

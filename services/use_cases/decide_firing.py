@@ -20,7 +20,7 @@ from services.use_cases import degradation as cause
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.firing_cases import Case
 from services.use_cases.firing_notes import Held
-from services.use_cases.idempotent_answers import DecisionInFlight, is_answer
+from services.use_cases.idempotent_answers import DecisionInFlight, is_answer, opened
 from services.use_cases.linked_customers import with_linked
 from services.use_cases.make_decision import Live
 from services.use_cases.outbound_events import Delivery, offered_event
@@ -53,13 +53,15 @@ class ReleasingLedger(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecideFiring:
-    """Decides one firing. `decision_id` makes of a name and a moment an id that is always the same."""
+    """Decides one firing. `decision_id` makes of a name and a moment an id that is always the same; `superseded` is
+    told of a decision whose record made here is not the one that stands."""
 
     live: Callable[[], Live]
     make: Make
     answers: DecisionStore
     ledger: ReleasingLedger
     decision_id: Callable[[str, int], str]
+    superseded: Callable[[str], None]
     clock: Clock
 
     async def __call__(self, case: Case) -> None:
@@ -75,7 +77,7 @@ class DecideFiring:
                 await self._link(case, live, now_ms)
             if not case.is_first_attempt and not await self._is_answered(command):
                 await self._release(case, decision_id)
-            answer = orjson.loads(await self.make(command))
+            answer = orjson.loads(await self._standing(command, decision_id))
             case.decision_id = str(answer["decision_id"])
             if _is_for_later(answer):
                 # What did not answer in time may have reserved all the same.
@@ -83,6 +85,19 @@ class DecideFiring:
         except (DecisionInFlight, StoreUnavailable):
             return
         _settle(case, answer, live, now_ms)
+
+    async def _standing(self, command: DecisionCommand, decision_id: str) -> bytes:
+        """The answer as the store has it. Two owners may come to decide one firing, each taking the other for dead:
+        what the store kept first is what both publish, and what it has not kept nobody publishes. Raises
+        DecisionInFlight, StoreUnavailable."""
+        made = await self.make(command)
+        kept = await self.answers.claimed(command.idempotency_key or "")
+        stands = None if kept is None else opened(kept, command.body_hash)
+        if stands is None:
+            raise DecisionInFlight
+        if stands != made:
+            self.superseded(decision_id)
+        return stands
 
     async def _link(self, case: Case, live: Live, now_ms: int) -> None:
         """Who gets it may be told by the company's state, or the household's. Raises StoreUnavailable."""

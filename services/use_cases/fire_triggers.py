@@ -21,10 +21,10 @@ from event_schemas.topics import DECISIONS
 from services.ports import Clock, DecisionStore, EventPublisher, Metrics, OutgoingEvent, TriggerStore
 from services.use_cases.decide_firing import DecideFiring
 from services.use_cases.decision_outlet import DecisionOutlet
-from services.use_cases.firing_cases import Case, Watched, contact_of
+from services.use_cases.firing_cases import Case, Watched
 from services.use_cases.firing_notes import Held, Sending, decode_note, encode_note
 from services.use_cases.match_triggers import Read, memory_write
-from services.use_cases.outbound_events import cancelled_event
+from services.use_cases.withdrawals import withdrawal
 
 CONFLICT_ROUNDS = 8
 """Times a memory is read and changed again because a batch of events changed it meanwhile."""
@@ -248,9 +248,7 @@ class FireTriggers:
             lot.memories.update(zip(waiting, memories, strict=True))
 
     def _cancelled(self, customer_id: CustomerId, overtaken: Overtaken) -> OutgoingEvent:
-        trigger = self._ports.triggers.trigger(overtaken.trigger)
-        channel = None if trigger is None else contact_of(trigger, overtaken.wave).channel
-        return cancelled_event(customer_id, overtaken, channel, self._ports.clock.now_ms())
+        return withdrawal(self._ports.triggers, customer_id, overtaken, self._ports.clock.now_ms())
 
 
 def _contacted(data: Mapping[str, object]) -> Contacted:

@@ -3,6 +3,10 @@
 Customers without such an event cost nothing: their memory is not even read. For the others the fold is taken step by
 step, so that guards can see the customer just before and just after each event, and only what was really applied is a
 step: an event that is delivered again, or that a producer sent twice, moves no trigger.
+
+Where states were made by somebody who matches nothing, as in a rebuild, the triggers are behind them. Such events are
+steps, too, though the state holds them already: guards then see the customer as of the event's time, on the state as
+it is now. Where the triggers are ahead, because another layout's builder has matched, events are folded only.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -14,9 +18,10 @@ from decision_engine.customer import CustomerSnapshot
 from decision_engine.features.fold import Folded
 from decision_engine.features.update import PositionedUpdate
 from decision_engine.identifiers import CustomerId
-from decision_engine.triggers.compiled import CompiledTriggers
+from decision_engine.triggers.compiled import CUSTOMER_ERASED, CompiledTriggers
 from decision_engine.triggers.firing import Advanced, Overtaken
 from decision_engine.triggers.matching import Step, match, pending
+from event_schemas.topics import STATE_TOPICS
 from services.ports import Clock, MemoryWrite, Metrics, TriggerStore
 from services.use_cases.event_batches import EventBatch
 from services.use_cases.firing_cases import Watched
@@ -79,10 +84,10 @@ class MatchTriggers:
         for run, is_step in self._runs(batch.updates[customer_id]):
             folded = fold(state, run)
             parts.append(folded)
-            if is_step and folded.applied + folded.late:
-                time_ms = run[0].update.time_ms
+            if is_step and self._is_news(batch, watched, run[0], folded):
+                time_ms, place = run[0].update.time_ms, (run[0].topic, run[0].offset)
                 before, after = partial(self.read, state, time_ms), partial(self.read, folded.value, time_ms)
-                steps.append(Step(update=run[0].update, before=before, after=after))
+                steps.append(Step(update=run[0].update, before=before, after=after, place=place))
             state = folded.value
         now_ms = self.clock.now_ms()
         advanced = match(self.triggers, watched.customer_id, memory, steps, now_ms)
@@ -106,6 +111,17 @@ class MatchTriggers:
             if matched.advanced.fired:
                 fired = frozenset(firing.id for firing in matched.advanced.fired)
                 self.firings.submit(replace(matched.customer, fired=fired))
+
+    def _is_news(self, batch: EventBatch, watched: Watched, positioned: PositionedUpdate, folded: Folded) -> bool:
+        """Whether the triggers are to see the event."""
+        span = batch.unmatched.get((STATE_TOPICS[positioned.topic], watched.partition))
+        if not folded.repeated:
+            is_behind = span is not None and positioned.offset < span.since
+            return not is_behind and folded.applied + folded.late > 0
+        if span is None or not span.since <= positioned.offset < span.until:
+            return False
+        update = positioned.update
+        return update.source == CUSTOMER_ERASED or self.read(folded.value, update.time_ms).known
 
     def _published(self, memory: bytes | None, overtaken: Sequence[Overtaken]) -> tuple[Overtaken, ...]:
         """Without those that were only held back: no channel has heard of them."""

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 from services.ports import BusUnavailable, Metrics, ShellError
+from services.use_cases.event_batches import Unmatched
+from services.workers.trigger_progress import TriggerProgress
 
 Partition = tuple[str, int]
 """Topic and partition."""
@@ -54,15 +56,27 @@ class SeekableStream(Protocol):
 
     async def committed(self) -> dict[Partition, int | None]: ...
 
+    async def caught_up(self) -> set[Partition]: ...
+
 
 class StoreProgress:
-    """Follows one builder's partitions. Every batch begins with `admit` and ends with `record`.
+    """Follows one builder's partitions. Every batch begins with `admit` and `begin`, and ends with `record`.
 
     `end_slack` is by how many records the broker may understate the end of its log; Apache Kafka never does.
+    `triggers` follows what triggers have seen; None where nothing is matched, now or by others.
     """
 
-    def __init__(self, store: ProgressStore, stream: SeekableStream, metrics: Metrics, *, end_slack: int = 0) -> None:
+    def __init__(
+        self,
+        store: ProgressStore,
+        stream: SeekableStream,
+        metrics: Metrics,
+        *,
+        end_slack: int = 0,
+        triggers: TriggerProgress | None = None,
+    ) -> None:
         self._store = store
+        self._triggers = triggers
         self._stream = stream
         self._metrics = metrics
         self._end_slack = end_slack
@@ -85,10 +99,12 @@ class StoreProgress:
         held = await self._store.begin_batch(standing)
         if taken_over:
             await self._check_log({p: at for p in taken_over if (at := held[p]) is not None})
-            self._standing.update(taken_over)
             ahead = {p: at for p in taken_over if (at := held[p]) is not None and at > standing[p]}
-            if ahead:
-                self._go_on(ahead, firsts)
+            reached = {p: held[p] or 0 for p in taken_over}
+            again = {} if self._triggers is None else await self._triggers.take_over(reached)
+            self._standing.update(taken_over)
+            if ahead or again:
+                self._go_on({**ahead, **again}, firsts)
                 return False
         behind = {p: held[p] for p, position in standing.items() if self._is_behind(p, position, held[p])}
         resume = await self._where_to_resume(behind, standing) if behind else {}
@@ -98,17 +114,44 @@ class StoreProgress:
         await self._go_back(resume, firsts)
         return False
 
+    async def begin(self, positions: Mapping[Partition, int]) -> Mapping[Partition, Unmatched]:
+        """An admitted batch up to these offsets is about to be applied; answers where states and triggers have not come
+        equally far. Raises StoreUnavailable."""
+        if self._triggers is None:
+            return {}
+        await self._triggers.begin(positions)
+        return self._triggers.spans
+
+    async def is_matched(self) -> bool:
+        """Whether every partition of the topics is owned, and triggers have seen what was read of each. Raises
+        StoreUnavailable."""
+        is_all = 0 < self._partitions == len(self.assigned())
+        return is_all and self._triggers is not None and await self._triggers.are_at(self._standing)
+
     async def record(self, positions: Mapping[Partition, int]) -> None:
         """Notes what the store holds now."""
-        await self._store.record_progress(positions)
+        if self._triggers is None:
+            await self._store.record_progress(positions)
+        else:
+            await self._triggers.record(positions)
         self._recorded.update(positions)
         self._standing.update(positions)
         for partition in positions:
             self._resumed.pop(partition, None)
 
+    def assigned(self) -> set[Partition]:
+        """The partitions owned of which is known where reading must go on."""
+        return self._stream.assigned() & self._standing.keys()
+
+    async def caught_up(self) -> set[Partition]:
+        """The partitions owned that were read to their end. Raises BusUnavailable."""
+        return await self._stream.caught_up()
+
     async def _taken_over(self) -> dict[Partition, int]:
         """Forgets partitions given up; answers where reading begins in those taken over."""
         owned = self._stream.assigned()
+        if self._triggers is not None:
+            self._triggers.forget(self._standing.keys() - owned)
         for known in (self._standing, self._recorded, self._resumed, self._targets):
             for partition in known.keys() - owned:
                 del known[partition]
@@ -170,7 +213,8 @@ class StoreProgress:
         return resume
 
     def _go_on(self, ahead: Mapping[Partition, int], firsts: Mapping[Partition, int]) -> None:
-        """Reads on where the states end: what lies before came from the archive, or was not committed in a crash."""
+        """Reads on where the states end: what lies before came from the archive, or was not committed in a crash; or
+        where the triggers end, if that is earlier."""
         self._standing.update(ahead)
         self._recorded.update(ahead)
         owned = self._stream.assigned()
@@ -186,6 +230,8 @@ class StoreProgress:
             self._metrics.count("state_rewinds_total", topic=topic)
         await self._store.mark_incomplete()
         await self._store.begin_namespace()
+        if self._triggers is not None:
+            self._triggers.lost(resume)
         for partition in resume:
             self._targets[partition] = max(self._targets.get(partition, 0), self._standing.get(partition, 0))
         self._resumed.update(resume)

@@ -22,13 +22,12 @@ from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_topics import ensure_topics
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.system_clock import SystemClock
-from services.adapters.webhooks_file import load_webhooks
 from services.api.stream_cursor import read_cursor
 from services.api.stream_feed import FeedLimits, OutboundFeed
 from services.api.stream_replay import LogReplay
 from services.api.stream_session import Audience, StreamSession
 from services.bootstrap import open_event_stream, open_publisher
-from services.commands.deliver import METRICS, deliver
+from services.commands.deliver import METRICS, Receivers, deliver
 from services.ports import OutgoingEvent
 from services.settings import Settings
 
@@ -125,8 +124,7 @@ async def test_webhooks_survive_a_kill_and_what_is_refused_is_set_aside(settings
         victim.send_signal(signal.SIGKILL)
         await victim.wait()
         receiver.pause_s, stop = 0.0, asyncio.Event()
-        entries = load_webhooks(webhooks)
-        survivor = asyncio.create_task(deliver(settings, entries, PrometheusMetrics(METRICS), stop))
+        survivor = asyncio.create_task(deliver(settings, Receivers(webhooks), PrometheusMetrics(METRICS), stop))
         await receiver.until({*before, *after})
         letter = await dead_letter(settings)
         stop.set()
@@ -137,6 +135,38 @@ async def test_webhooks_survive_a_kill_and_what_is_refused_is_set_aside(settings
         own = [name for name, of in {**before, **after}.items() if of == customer]
         assert [name for name in dict.fromkeys(receiver.ids) if name in own] == own
     assert all(receiver.ids.count(name) == 1 for name in before), "what was done before the kill is not sent again"
+
+
+async def test_receivers_are_followed_while_the_role_runs(settings: Settings, tmp_path: Path) -> None:
+    """One moves, one is new, and a file that makes no sense changes nothing."""
+    first, second = Receiver(), Receiver()
+    servers = [await asyncio.start_server(one.serve, "127.0.0.1", 0) for one in (first, second)]
+    urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook" for server in servers]
+    (tmp_path / "secret").write_text(SECRET)
+    webhooks, stop = tmp_path / "webhooks.json", asyncio.Event()
+
+    def entry(name: str, url: str) -> dict[str, object]:
+        return {"name": name, "url": url, "channels": ["manager"], "secret_file": "secret"}
+
+    webhooks.write_text(json.dumps([entry("crm", urls[0])]))
+    receivers = Receivers(webhooks)
+    async with servers[0], servers[1], open_publisher(settings) as publisher:
+        role = asyncio.create_task(deliver(settings, receivers, PrometheusMetrics(METRICS), stop))
+        await publisher.publish([offer("a", "retail:1")])
+        await first.until({"a"})
+        webhooks.write_text("[{")
+        assert not receivers.look()
+        webhooks.write_text(json.dumps([entry("crm", urls[1]), entry("archive", urls[0])]))
+        async with asyncio.timeout(WAIT_S):
+            while first.ids.count("a") < 2:
+                await asyncio.sleep(0.02)
+        await publisher.publish([offer("b", "retail:1")])
+        await second.until({"b"})
+        await first.until({"b"})
+        stop.set()
+        await asyncio.wait_for(role, WAIT_S)
+    assert first.ids == ["a", "a", "b"], "the new receiver gets what is still valid"
+    assert second.ids == ["b"], "the one that moved goes on where it was"
 
 
 async def dead_letter(settings: Settings) -> Any:

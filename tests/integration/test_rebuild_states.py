@@ -21,7 +21,7 @@ from decision_engine.features.fold import fold
 from decision_engine.features.snapshot import read_snapshot
 from decision_engine.identifiers import CustomerId, PlacementId
 from event_schemas.codec import encode, encode_trusted
-from event_schemas.control import StrategyAct, StrategyActivated
+from event_schemas.control import StrategyAct, StrategyActivated, StrategyRolledBack
 from event_schemas.envelope import from_epoch_ms
 from event_schemas.topics import CONTROL, PROFILE_UPDATES, STATE_TOPICS, TRANSACTIONS
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
@@ -130,6 +130,15 @@ class Bank:
                     found += await stream.poll(5000, 0.3)
         return found
 
+    async def acts(self) -> list[str]:
+        """The types of the acts that said what decides."""
+        found: list[str] = []
+        async with open_event_stream(self.settings, [CONTROL]) as stream, asyncio.timeout(WAIT_S):
+            while len(found) < 2:
+                deliveries = await stream.poll(1000, 0.3)
+                found += [orjson.loads(d.value or b"")["type"] for d in deliveries if d.key == ACTIVE_SUBJECT.encode()]
+        return found
+
     async def archive(self) -> None:
         """Takes what the log holds into the archive."""
         with ParquetArchive(self.settings.archive_path) as kept:
@@ -225,7 +234,7 @@ async def builder(bank: Bank) -> AsyncIterator[None]:
     stop = asyncio.Event()
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
-        await build_states(bank.settings, loaded.features, PrometheusMetrics(), until)
+        await build_states(bank.settings, loaded.features, PrometheusMetrics(), until, firing_for=loaded)
 
     async def role() -> None:
         async with active_strategy(bank.settings, "state-builder", keeps_states=True) as active:
@@ -331,8 +340,9 @@ async def test_a_new_feature_is_built_and_switched_to_under_load_and_rolled_back
 
         before = await rebuild_namespaces.version_before(bank.settings)
         assert before.strategy.version == versions[0]
-        assert await bank.rebuild(before)
+        assert await bank.rebuild(before, announced=StrategyRolledBack)
         await decisions.until(by(bank.old))
+        assert await bank.acts() == ["nbo.control.strategy.activated", "nbo.control.strategy.rolled_back"]
         await bank.assert_states_are_a_fresh_fold(bank.old)
         given = sum("umbrella" in offers(answer) for answer in decisions.answers)
         assert await bank.units_left("umbrellas") == 10_000 - given, "through both switches every unit is counted"

@@ -16,6 +16,7 @@ from services.use_cases.decide_firing import LATER_MS, DecideFiring
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.firing_cases import Case, Watched
 from services.use_cases.firing_notes import Held
+from services.use_cases.idempotent_answers import kept_answer
 
 NOW = 1_795_000_000_000
 HOUR = 3_600_000
@@ -35,13 +36,21 @@ LIVE: Any = SimpleNamespace(
 
 
 class Store:
-    """Nothing is kept; what is given back is noted."""
+    """Keeps the first answer, unless it is slow; what is given back, and whose record is not the one, is noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: bytes | None = None, *, slow: bool = False) -> None:
         self.released: list[bytes] = []
+        self.superseded: list[str] = []
+        self.slow = slow
+        self._kept = None if kept is None else kept_answer(b"", kept)
+
+    def keep(self, answer: bytes) -> bytes:
+        if not self.slow:
+            self._kept = self._kept or kept_answer(b"", answer)
+        return answer
 
     async def claimed(self, _: str) -> bytes | None:
-        return None
+        return self._kept
 
     async def release(self, _: CustomerId, trackings: list[bytes]) -> None:
         self.released += trackings
@@ -51,7 +60,7 @@ async def decided(causes: tuple[str, ...], options: list[Mapping[str, object]], 
     async def make(command: DecisionCommand) -> bytes:
         placement = {"id": "inbox_lead", "options": options}
         answer = {"decision_id": command.decision_id, "time": "2026-11-18T11:06:40Z", "placements": [placement]}
-        return orjson.dumps(answer | {"degraded_causes": causes})
+        return store.keep(orjson.dumps(answer | {"degraded_causes": causes}))
 
     answers: Any = store
     firing = Firing(id="f1", trigger="inflow", at_ms=NOW - 1, cause="7", wave=0, expires_at_ms=NOW + HOUR, fields={})
@@ -62,6 +71,7 @@ async def decided(causes: tuple[str, ...], options: list[Mapping[str, object]], 
         answers=answers,
         ledger=answers,
         decision_id=lambda name, _: f"D-{name}",
+        superseded=store.superseded.append,
         clock=SimpleNamespace(now_ms=lambda: NOW),
     )
     await decide(case)
@@ -87,3 +97,24 @@ async def test_what_was_not_decided_on_the_facts_is_never_published(missing: str
 async def test_nothing_to_offer_on_all_the_facts_is_the_end() -> None:
     case = await decided((), [], Store())
     assert case.outcome == "nothing_to_offer" and case.held is None and case.contacted is not None
+
+
+async def test_of_two_owners_both_publish_what_the_store_kept_first() -> None:
+    other = {**OPTION, "offer": "deposit"}
+    placement = {"id": "inbox_lead", "options": [other]}
+    first = {"decision_id": "D-f1", "time": "2026-11-18T11:06:40Z", "placements": [placement], "degraded_causes": ()}
+    loser = Store(orjson.dumps(first))
+    case = await decided((), [OPTION], loser)
+    assert case.contacted is not None
+    assert case.contacted.offers == ("deposit",)
+    assert case.event is not None
+    assert [option["offer"] for option in orjson.loads(case.event.value)["data"]["options"]] == ["deposit"]
+    assert loser.superseded == ["D-f1"], "its own record is not the decision's"
+    winner = Store()
+    assert (await decided((), [OPTION], winner)).outcome == "published"
+    assert winner.superseded == []
+
+
+async def test_an_answer_the_store_has_not_kept_goes_nowhere() -> None:
+    case = await decided((), [OPTION], Store(slow=True))
+    assert (case.outcome, case.contacted, case.event, case.held) == ("failed", None, None, None)
