@@ -8,7 +8,8 @@
 Whatever the scheme, it moves only offers that passed every gate and cap, and among those only marketing offers that
 are not mandatory. Its budget holds for each decision: only the part `share` of the decisions draws at all, and no offer
 is a mover whose priority is more than `max_regret` percent of the leader's below the leader; nor, for the last two,
-one behind the best `contenders`. New offers with a ramp are
+one behind the best `contenders`, unless (`thompson` with online learning) it is yet unproven: a new offer that a model
+ranks last could otherwise never show what it is worth. New offers with a ramp are
 put first in a guaranteed share of the decisions in which they are movers, whatever the scheme.
 
 What a draw is and what its probabilities are says `lottery`.
@@ -23,15 +24,26 @@ from numpy.typing import NDArray
 from decision_engine.candidates import PlacementPlan
 from decision_engine.inverse_gap import inverse_gap_chances
 from decision_engine.lottery import Draw, Lottery, Promotables, Promotion, promotables
+from decision_engine.online import OnlineUse
 from decision_engine.ramp import mover_floors, raise_to_floors
 from decision_engine.strategy import Exploration
-from decision_engine.thompson import Beliefs, Counts, Evidence, believe, thompson_chances
+from decision_engine.thompson import (
+    Beliefs,
+    Counts,
+    Evidence,
+    Posteriors,
+    believe,
+    posterior_chances,
+    thompson_chances,
+)
 
 Numbers = NDArray[np.float64]
 
 _PROMOTING = frozenset({"inverse_gap", "thompson"})
 """The kinds that put one treatment first. Their contenders are few, as every one of them gets some chance."""
 UNSEEN = Counts(0.0, 0.0)
+UNPROVEN_SHAPE = 5.0
+"""Beliefs of a lesser shape, that is of fewer acceptances, are never left out of the rounds for their place."""
 RANDOM_ORDER = Exploration(kind="epsilon_greedy", epsilon=1.0)
 """Every mover is as likely as any other to stand at any of their places."""
 
@@ -56,6 +68,8 @@ class Explorer:
     stakes: Stakes
     floors: Mapping[int, float] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=dict)
+    online: OnlineUse | None = None
+    """What online learning believes, where the strategy learns so; it then stands for `evidence`."""
 
     def lottery(self, number: int, plan: PlacementPlan, greedy: Sequence[int], places: Sequence[int]) -> Lottery:
         """The lottery of the placement of that number in the request. `greedy` is the order of its offers without a
@@ -80,7 +94,18 @@ class Explorer:
             leader = float(priorities[greedy[places[0]]])
             least = leader - abs(leader) * scheme.max_regret / 100
             places = [places[0], *(place for place in places[1:] if priorities[greedy[place]] >= least)]
-        return places[: scheme.contenders] if promotes else places
+        if not promotes:
+            return places
+        unproven = [place for place in places[scheme.contenders :] if self._is_unproven(greedy[place])]
+        return [*places[: scheme.contenders], *unproven]
+
+    def _is_unproven(self, offer: int) -> bool:
+        """Whether so little is known of the offer that it may be far better than it is ranked."""
+        if self.scheme.kind != "thompson" or self.online is None:
+            return False
+        concerned = self.online.concerned
+        shapes = self.online.shapes[concerned[self.online.plan.offer_of[concerned] == offer]]
+        return bool((shapes < UNPROVEN_SHAPE).any())
 
     def _promotion(self, plan: PlacementPlan, movers: Sequence[int], draw: Draw, shuffle: float) -> Promotion | None:
         """The chances of being put first; None when they are all the leader's."""
@@ -96,6 +121,9 @@ class Explorer:
         priorities = self.stakes.priorities[known.movers[known.mover_of]]
         if scheme.kind == "inverse_gap":
             chances = inverse_gap_chances(priorities, scheme.gamma)
+        elif scheme.kind == "thompson" and self.online is not None:
+            posteriors = self._posteriors(self.online, plan, known, priorities)
+            chances = posterior_chances(posteriors, draw.seed, f"{draw.label}.rounds", scheme.rounds)
         elif scheme.kind == "thompson":
             beliefs = self._beliefs(plan, known, priorities)
             chances = thompson_chances(beliefs, draw.seed, f"{draw.label}.rounds", scheme.rounds)
@@ -104,6 +132,20 @@ class Explorer:
         chances = chances * scheme.share
         chances[0] += 1.0 - scheme.share
         return chances
+
+    def _posteriors(
+        self, online: OnlineUse, plan: PlacementPlan, known: Promotables, priorities: Numbers
+    ) -> Posteriors:
+        offers = known.movers[known.mover_of]
+        numbers = online.plan.numbers
+        places = np.array([numbers[plan.treatments[one].name] for one in known.candidates.tolist()], np.intp)
+        return Posteriors(
+            odds=online.odds(places) * online.multipliers[places],
+            shapes=online.shapes[places],
+            propensity=self.stakes.propensity[offers],
+            priorities=priorities,
+            worths=self.stakes.worths[offers],
+        )
 
     def _beliefs(self, plan: PlacementPlan, known: Promotables, priorities: Numbers) -> Beliefs:
         offers = known.movers[known.mover_of]

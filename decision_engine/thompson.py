@@ -1,8 +1,9 @@
 """Thompson sampling: a candidate is chosen as often as it is the best under what is still believed possible.
 
 What is believed of a treatment's propensity is a beta distribution: the model's propensity p counts as `prior_strength`
-impressions, of which p x prior_strength were accepted; impressions and acceptances seen are added to it. In one round
-every candidate's propensity is drawn from its distribution, and the one of the highest priority wins.
+impressions, of which p x prior_strength were accepted; impressions and acceptances seen are added to it. Where the
+strategy learns online it is a gamma distribution of the multiplier on the model's odds instead (`models.online`). In
+one round every candidate's propensity is drawn from its distribution, and the one of the highest priority wins.
 
 The policy: `rounds` rounds are played, drawn from the decision's seed, and one of them, drawn uniformly, decides. So
 the share of the rounds a candidate won is exactly its selection probability given the rounds, and the mean of that
@@ -54,6 +55,18 @@ class Beliefs:
     worths: Numbers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posteriors:
+    """Per candidate, the best first: the odds that are expected and the shape of the gamma distribution they have,
+    and the rest as of `Beliefs`."""
+
+    odds: Numbers
+    shapes: Numbers
+    propensity: Numbers
+    priorities: Numbers
+    worths: Numbers
+
+
 def believe(propensity: Numbers, seen: Numbers, accepts: Numbers, prior_strength: float) -> tuple[Numbers, Numbers]:
     """The two parameters of the beta distributions: acceptances and refusals, prior ones included."""
     accepted = prior_strength * propensity + accepts
@@ -64,9 +77,27 @@ def believe(propensity: Numbers, seen: Numbers, accepts: Numbers, prior_strength
 def thompson_chances(beliefs: Beliefs, seed: str, label: str, rounds: int) -> Numbers:
     """The share of the rounds that each candidate wins; ties go to the first."""
     drawn = sample_betas(beliefs.accepted, beliefs.declined, seed, label, rounds)
+    return _shares_won(drawn, beliefs)
+
+
+def posterior_chances(beliefs: Posteriors, seed: str, label: str, rounds: int) -> Numbers:
+    """The same where online learning says what is believed: a multiplier on the model's odds, drawn from its gamma
+    distribution."""
+    drawn = sample_multiplied(beliefs.odds, beliefs.shapes, seed, label, rounds)
+    return _shares_won(drawn, beliefs)
+
+
+def sample_multiplied(odds: Numbers, shapes: Numbers, seed: str, label: str, rounds: int) -> Numbers:
+    """Draws of the propensities whose odds are expected to be `odds`, a row a round."""
+    normals = standard_normals(seed, label, rounds * len(odds)).reshape(rounds, len(odds))
+    raised = odds * _gammas(shapes, normals) / shapes
+    return np.asarray(raised / (1.0 + raised), np.float64)
+
+
+def _shares_won(drawn: Numbers, beliefs: Beliefs | Posteriors) -> Numbers:
     priorities = beliefs.priorities + (drawn - beliefs.propensity) * beliefs.worths
     wins = np.bincount(priorities.argmax(axis=1), minlength=len(beliefs.priorities))
-    return np.asarray(wins / rounds, np.float64)
+    return np.asarray(wins / len(drawn), np.float64)
 
 
 def sample_betas(accepted: Numbers, declined: Numbers, seed: str, label: str, rounds: int) -> Numbers:

@@ -1,7 +1,7 @@
 """Every scheme of exploration: the logged probability is the observed frequency, for the first place and any other."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,7 @@ from decision_engine.exploration import Explorer, Stakes
 from decision_engine.inverse_gap import inverse_gap_chances
 from decision_engine.lottery import Seat
 from decision_engine.offers import Ramp
+from decision_engine.online import OnlineLearning, OnlineTable, Row
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.ramp import MOST_RAMPED
 from decision_engine.strategy import Exploration
@@ -291,6 +292,25 @@ def test_thompson_never_tries_more_than_its_contenders(bank: SimpleNamespace) ->
     offers = [bank.offer(f"o{number}", value=100 - number) for number in range(6)]
     decision = bank.answer(bank.strategy(*offers, exploration=scheme), bank.request("banner"))
     assert {c.offer for c in decision.candidates if c.selection_probability} == {"o0", "o1"}
+
+
+def test_an_unproven_offer_is_tried_from_any_place_until_enough_is_known_of_it(bank: SimpleNamespace) -> None:
+    scheme = Exploration(kind="thompson", rounds=200, contenders=2)
+    offers = [bank.offer(f"o{number}", value=100 - 8 * number) for number in range(6)]
+    terms = OnlineLearning(half_life_seconds=86_400, window_seconds=60, steps=(60,))
+    strategy = replace(bank.strategy(*offers, exploration=scheme), online=terms)
+    plan = prepare(strategy).online
+    assert plan is not None
+
+    def tried(shape_of_the_last: float) -> set[str]:
+        shapes = np.full(6, 50.0)
+        shapes[5] = shape_of_the_last
+        beliefs = OnlineTable(treatments=plan.treatments, unseen=Row(multipliers=np.ones(6), shapes=shapes))
+        decision = bank.answer(strategy, replace(bank.request("banner"), online=beliefs))
+        return {c.offer for c in decision.candidates if c.selection_probability}
+
+    assert tried(1.0) == {"o0", "o1", "o5"}
+    assert tried(50.0) == {"o0", "o1"}
 
 
 def test_vector_draws_are_uniform_reproducible_and_normal() -> None:

@@ -1,0 +1,129 @@
+"""The evidence of online learning in Redis or Valkey: a partition is written only over what it was read from."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from decision_engine.online import OnlineLearning
+from services.adapters.redis_client import Argument, RedisClient, Reply
+from services.ports import EvidenceWrite, StoredEvidence, StoreUnavailable
+
+ONLINE_LIBRARY = files("services.adapters").joinpath("redis_online_functions.lua").read_text("utf-8")
+"""The server-side functions of this store; `RedisClient.open(url, library=ONLINE_LIBRARY)`."""
+_HEADER = b"@"
+_A_SCAN = 1_000
+_SECONDS = 10.0
+_HALF_LIVES_KEPT = 12
+"""After so many half-lives without a write a four-thousandth of the evidence is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineKeys:
+    """Keys of one deployment for one way of counting: other steps or another half-life make other numbers."""
+
+    namespace: str
+    terms: OnlineLearning
+
+    @property
+    def _digest(self) -> str:
+        counted = f"{self.terms.steps}|{self.terms.half_life_seconds}"
+        return hashlib.blake2b(counted.encode(), digest_size=4).hexdigest()
+
+    @property
+    def index(self) -> str:
+        """The newest header of each partition (a hash)."""
+        return f"{self.namespace}:online:{self._digest}"
+
+    def cells(self, partition: int) -> str:
+        """The cells of a partition, and its header (a hash)."""
+        return f"{self.index}:{partition}:cells"
+
+    def options(self, partition: int) -> str:
+        """The options of a partition that are under way (a hash)."""
+        return f"{self.index}:{partition}:options"
+
+    @property
+    def kept_ms(self) -> int:
+        """How long evidence is kept that nothing is added to."""
+        return 1000 * max(_HALF_LIVES_KEPT * self.terms.half_life_seconds, 4 * self.terms.window_seconds)
+
+
+class RedisOnlineStore:
+    """Implements `ports.EvidenceStore` and `ports.EvidenceReader`. Raises StoreUnavailable."""
+
+    def __init__(self, client: RedisClient, keys: OnlineKeys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def header(self, partition: int) -> bytes | None:
+        """What stands at the head of a partition; None where there is none."""
+        reply = await self._client.execute("HGET", self._keys.cells(partition), _HEADER)
+        return reply if isinstance(reply, bytes) else None
+
+    async def load(self, partition: int) -> StoredEvidence | None:
+        """Everything of a partition. Whoever writes meanwhile is found out by the next `save`."""
+        # Before the cells, which come in parts: a header read with the last of them may be newer than the first.
+        header = await self.header(partition)
+        if header is None:
+            return None
+        cells, options = await self.cells(partition), await self._whole(self._keys.options(partition))
+        return StoredEvidence(header=header, cells=cells, options=options)
+
+    async def save(self, partition: int, write: EvidenceWrite) -> bool:
+        """All of it in one step; False where the header was another and nothing was written."""
+        keys = (self._keys.cells(partition), self._keys.options(partition), self._keys.index)
+        arguments: list[Argument] = [write.expected or b"", write.header, partition, self._keys.kept_ms]
+        for changed in (write.cells, write.options):
+            arguments.append(len(changed))
+            for name, value in changed.items():
+                arguments += (name, value or b"")
+        (reply,) = await self._client.call_many([("kairos_online_save", keys, arguments)], _SECONDS)
+        return reply == 1
+
+    async def headers(self) -> dict[int, bytes]:
+        """The header of every partition that has evidence: another one means other evidence."""
+        pairs = _items(await self._client.execute("HGETALL", self._keys.index))
+        return {
+            int(name): header
+            for name, header in zip(pairs[::2], pairs[1::2], strict=True)
+            if isinstance(name, bytes) and isinstance(header, bytes)
+        }
+
+    async def cells(self, partition: int) -> dict[str, bytes]:
+        """The cells of a partition by name."""
+        found = await self._whole(self._keys.cells(partition))
+        found.pop(_HEADER.decode(), None)
+        return found
+
+    async def forget(self) -> None:
+        """Removes all evidence of this way of counting, so that it is read from the log again."""
+        numbers = await self.headers()
+        names = [key for number in numbers for key in (self._keys.cells(number), self._keys.options(number))]
+        await self._client.execute("DEL", self._keys.index, *names)
+
+    async def _whole(self, key: str) -> dict[str, bytes]:
+        """A hash, read in parts so that others are served in between."""
+        found: dict[str, bytes] = {}
+        cursor: Argument = 0
+        while True:
+            reply = _items(await self._client.execute("HSCAN", key, cursor, "COUNT", _A_SCAN, timeout_s=_SECONDS))
+            cursor, pairs = _text(reply[0]), _items(reply[1])
+            found |= {
+                name.decode(): value
+                for name, value in zip(pairs[::2], pairs[1::2], strict=True)
+                if isinstance(name, bytes) and isinstance(value, bytes)
+            }
+            if cursor == "0":
+                return found
+
+
+def _items(reply: Reply) -> list[Reply]:
+    if isinstance(reply, list):
+        return reply
+    raise StoreUnavailable(f"the store answered with {type(reply).__name__} where a list was due")
+
+
+def _text(reply: Reply) -> str:
+    if isinstance(reply, bytes):
+        return reply.decode()
+    raise StoreUnavailable(f"the store answered with {type(reply).__name__} where a cursor was due")
