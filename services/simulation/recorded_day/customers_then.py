@@ -1,0 +1,219 @@
+"""Customers as of the recorded moments: states folded from the archived events by a strategy's own features.
+
+An event counts from its own time on, and not before the events that precede it in its log. Whoever is linked is read as
+of the same moment, wherever their own decisions stand.
+"""
+
+from bisect import bisect_right
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
+from decision_engine.features.compiled import CompiledFeatures
+from decision_engine.features.fold import fold
+from decision_engine.features.linked import LinkKind, LinkRef
+from decision_engine.features.record import RecordMemory
+from decision_engine.features.snapshot import read_snapshot
+from decision_engine.features.update import PositionedUpdate, Update
+from decision_engine.features.updates import update_from_plain
+from decision_engine.strategy import Strategy
+from event_schemas.codec import DecodeError
+from event_schemas.plain import PlainEvent, decode_plain
+from event_schemas.topics import STATE_TOPICS, topic_for
+from services.simulation.recorded_day.needed_features import holds_within_the_hour
+from services.simulation.recorded_day.sides import ReadFeatures
+from services.simulation.recorded_day.sorted_archive import ArchivedRow, SaidLink
+from services.use_cases.linked_customers import combine_links, linked_refs
+
+_HOUR_MS = 3_600_000
+_OF_THE_RECORD = ("bank.profile.updated", "bank.consent.changed", "bank.customer.erased", "bank.product.opened")
+"""Events that change profile, consents and holdings, whatever the features; what closes products is beside them."""
+_POSITIONS = 0
+"""Offsets of several topics are put in one order, so that one position says how far a state is."""
+
+
+class ArchivedEvent:
+    """An event that stays text until somebody asks for it, and is read once for all who do."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: bytes | PlainEvent) -> None:
+        self._content: bytes | PlainEvent | Update | None = content
+
+    def update(self) -> Update | None:
+        """What it changes; None where it cannot be read, as the state builder sets it aside."""
+        found = self._content
+        if found is None or isinstance(found, Update):
+            return found
+        try:
+            found = update_from_plain(decode_plain(found) if isinstance(found, bytes) else found)
+        except DecodeError:
+            found = None
+        self._content = found
+        return found
+
+
+@dataclass(slots=True)
+class CustomerEvents:
+    """One customer's events in the order in which they count."""
+
+    times: list[int]
+    topics: list[int]
+    """Each event's topic, by its place in `STATE_TOPICS`."""
+    events: list[ArchivedEvent]
+
+    def only(self, topics: Container[int]) -> "CustomerEvents":
+        """Those of some topics, and the first of all, which makes the customer known."""
+        kept = [place for place, topic in enumerate(self.topics) if place == 0 or topic in topics]
+        return CustomerEvents(
+            [self.times[n] for n in kept], [self.topics[n] for n in kept], [self.events[n] for n in kept]
+        )
+
+
+def events_by_customer(
+    rows: Sequence[ArchivedRow], decoded: Mapping[bytes, PlainEvent] | None = None
+) -> dict[str, CustomerEvents]:
+    """Lines the rows up; they come topic by topic, each log in its order. `decoded` are events that have been read
+    already, by their text."""
+    known = decoded or {}
+    newest: dict[tuple[str, int], int] = {}
+    entries: dict[str, list[tuple[int, int, bytes]]] = {}
+    for row in rows:
+        log = (row.subject, row.topic)
+        counts_from = newest[log] = max(row.time_ms, newest.get(log, row.time_ms))
+        entries.setdefault(row.subject, []).append((counts_from, row.topic, row.value))
+    found = {}
+    for customer, mine in entries.items():
+        mine.sort(key=lambda entry: entry[:2])  # stable, so that each log keeps its order
+        times, topics, values = zip(*mine, strict=True)
+        events = [ArchivedEvent(known.get(value, value)) for value in values]
+        found[customer] = CustomerEvents(list(times), list(topics), events)
+    return found
+
+
+def topics_of(features: CompiledFeatures) -> frozenset[int]:
+    """The topics, by their places in `STATE_TOPICS`, whose events can change what these features read."""
+    sources = {*features.plans, *_OF_THE_RECORD}
+    return frozenset(STATE_TOPICS.index(topic_for(source)) for source in sources)
+
+
+@dataclass(slots=True)
+class _Known:
+    """How far a customer was folded, and what was last read."""
+
+    marks: list[int] = field(default_factory=lambda: [0])
+    states: list[bytes | None] = field(default_factory=lambda: [None])
+    read_at: tuple[int, int, int] | None = None
+    snapshot: CustomerSnapshot = UNKNOWN_CUSTOMER
+    record: RecordMemory = field(default_factory=RecordMemory)
+
+
+class StatesThen:
+    """Customers by themselves, by one set of features."""
+
+    def __init__(self, features: CompiledFeatures, events: Mapping[str, CustomerEvents], again: Container[str]) -> None:
+        self._features = features
+        self._events = events
+        self._again = again
+        """Customers that are asked for earlier moments after later ones."""
+        self._known: dict[str, _Known] = {}
+        self._reusable = holds_within_the_hour(features.declarations)
+        self.folded = 0
+        """Events folded so far."""
+        self.unreadable = 0
+        """Events that could not be read, and count for nothing, as the state builder sets them aside."""
+
+    def warm(self, customer: str, until_ms: int) -> None:
+        """Folds what a customer did before that moment."""
+        events = self._events.get(customer)
+        if events is not None:
+            known = self._known.setdefault(customer, _Known())
+            self._state(customer, events, known, bisect_right(events.times, until_ms))
+
+    def snapshot(self, customer: str, now_ms: int) -> CustomerSnapshot:
+        """The customer as of that moment. Raises StateUnreadable, DecisionEngineError."""
+        events = self._events.get(customer)
+        if events is None:
+            return UNKNOWN_CUSTOMER
+        known = self._known.get(customer)
+        if known is None:
+            known = self._known[customer] = _Known()
+        place = bisect_right(events.times, now_ms)
+        moment = (place, now_ms // _HOUR_MS, self._features.day_of(now_ms)) if self._reusable else (place, now_ms, 0)
+        if known.read_at != moment:
+            state = self._state(customer, events, known, place)
+            known.snapshot = read_snapshot(self._features, state, now_ms, known.record)
+            known.read_at = moment
+        return known.snapshot
+
+    def _state(self, customer: str, events: CustomerEvents, known: _Known, place: int) -> bytes | None:
+        """The state after the first `place` events."""
+        at = bisect_right(known.marks, place) - 1
+        state, mark = known.states[at], known.marks[at]
+        if mark == place:
+            return state
+        found = [(number, events.events[number].update()) for number in range(mark, place)]
+        updates = [PositionedUpdate(_POSITIONS, number, update) for number, update in found if update is not None]
+        self.unreadable += len(found) - len(updates)
+        if updates:
+            state = fold(self._features, state, updates).value
+            self.folded += len(updates)
+        if customer not in self._again:
+            known.marks.clear()
+            known.states.clear()
+            at = -1
+        known.marks.insert(at + 1, place)
+        known.states.insert(at + 1, state)
+        return state
+
+
+class CustomersThen:
+    """The customers of one partition as one strategy knows them, with what their households and companies give.
+    `events` may be shared with others."""
+
+    def __init__(
+        self, features: ReadFeatures, strategy: Strategy, events: Mapping[str, CustomerEvents], said: Sequence[SaidLink]
+    ) -> None:
+        self._strategy = strategy
+        self._members: dict[tuple[str, str], list[SaidLink]] = {}
+        self._said_by: dict[str, set[tuple[str, str]]] = {}
+        for each in said:
+            self._members.setdefault((each.link, each.value), []).append(each)
+            self._said_by.setdefault(each.customer, set()).add((each.link, each.value))
+        self.own = StatesThen(features.own, events, ())
+        self.others: StatesThen | None = None
+        if features.members is not None:
+            asked_again = {name for each in said for name in (each.customer, each.value)}
+            topics = topics_of(features.members)
+            theirs = {name: events[name].only(topics) for name in asked_again if name in events}
+            self.others = StatesThen(features.members, theirs, asked_again)
+
+    def warm(self, customer: str, until_ms: int) -> None:
+        """Folds what a customer, and everybody linked to them by then, did before that moment."""
+        self.own.warm(customer, until_ms)
+        if self.others is None:
+            return
+        for place in self._said_by.get(customer, ()):
+            others = {each.customer for each in self._members[place] if each.at_ms <= until_ms} - {customer}
+            for other in (*others, place[1]):  # the latter is a customer itself where the link leads to one
+                self.others.warm(other, until_ms)
+
+    def snapshot(self, customer: str, now_ms: int, *, with_links: bool = True) -> CustomerSnapshot:
+        """The customer as of that moment. Raises StateUnreadable, DecisionEngineError."""
+        snapshot, others = self.own.snapshot(customer, now_ms), self.others
+        if others is None or not with_links or not snapshot.known:
+            return snapshot
+        refs = linked_refs(self._strategy, snapshot)
+        if not refs:
+            return snapshot
+        found = [[others.snapshot(name, now_ms) for name in self._others(ref, customer, now_ms)] for ref in refs]
+        return combine_links(self._strategy, snapshot, refs, found)
+
+    def _others(self, ref: LinkRef, customer: str, now_ms: int) -> list[str]:
+        if ref.link.kind is LinkKind.TO:
+            return [ref.value]
+        newest: dict[str, int] = {}
+        for said in self._members.get((ref.link.name, ref.value), ()):
+            if said.at_ms <= now_ms and said.customer != customer:
+                newest[said.customer] = max(said.at_ms, newest.get(said.customer, 0))
+        return sorted(newest, key=lambda other: (-newest[other], other))
