@@ -27,7 +27,9 @@ from event_schemas.channel import (
 from event_schemas.control import (
     KillSwitchSet,
     ModelChallenged,
+    ModelDeclined,
     ModelPromoted,
+    ModelProposed,
     ModelRetired,
     ModelShadowed,
     NodeStarted,
@@ -74,7 +76,9 @@ Event = (
     | ConversionAttributed
     | OutboundCancelled
     | NodeStarted
+    | ModelDeclined
     | ModelPromoted
+    | ModelProposed
     | ModelRetired
     | ModelChallenged
     | ModelShadowed

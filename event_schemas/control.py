@@ -30,6 +30,35 @@ class Promotion(OwnData):
     actor: Actor | None = None
     approved_by: Actor | None = None
     """The second person; None where nobody was asked."""
+    previous_version: Identifier | None = None
+    """What served before, and would again after a rollback."""
+    reason: ShortText | None = None
+    """What started the version's fit, such as `drift:calibration`; None: a person, or not known."""
+
+
+class Proposal(OwnData):
+    """A model version that has passed its checks and waits for a second person."""
+
+    name: DottedName
+    version: Identifier
+    checksum: Identifier
+    reason: ShortText
+    """What started the fit: rows, schedule, drift and of what, or a person."""
+    compared_with: Identifier | None = None
+    """The version in service at the time."""
+    checks: dict[Identifier, LongText] = Field(default_factory=dict)
+    """Check to what was found."""
+    actor: Actor
+    comment: LongText | None = None
+
+
+class Declination(OwnData):
+    """A proposal that somebody has said no to."""
+
+    name: DottedName
+    version: Identifier
+    actor: Actor
+    comment: LongText | None = None
 
 
 class Challenge(OwnData):
@@ -123,6 +152,20 @@ class ModelPromoted(Envelope):
 
     type: Literal["nbo.control.model.promoted"] = "nbo.control.model.promoted"
     data: Promotion
+
+
+class ModelProposed(Envelope):
+    """A model version waits for approval."""
+
+    type: Literal["nbo.control.model.proposed"] = "nbo.control.model.proposed"
+    data: Proposal
+
+
+class ModelDeclined(Envelope):
+    """A proposal was declined."""
+
+    type: Literal["nbo.control.model.declined"] = "nbo.control.model.declined"
+    data: Declination
 
 
 class ModelChallenged(Envelope):

@@ -132,6 +132,21 @@ class AnsweredPlacement(OwnData):
     fallback_cause: Identifier | None = None
 
 
+class OnlineBeliefs(OwnData):
+    """What online learning added: the customer's segment (empty: none), the newest moment learnt from, and for each
+    treatment of the offers that passed the gates, in the order of their names, the multiplier on the odds of the
+    model's propensity and the shape of the gamma distribution it is known to. `base` is the model's own propensity of
+    the offers that are offered, `versions` the model version it comes from."""
+
+    segment: Annotated[str, Field(max_length=100)] = ""
+    as_of_ms: int = 0
+    treatments: tuple[DottedName, ...] = ()
+    multipliers: tuple[Finite, ...] = ()
+    shapes: tuple[Finite, ...] = ()
+    base: dict[Slug, Probability] = Field(default_factory=dict)
+    versions: dict[Slug, Identifier] = Field(default_factory=dict)
+
+
 class DecisionRecord(OwnData):
     """All that is needed to explain a decision, to learn from it and to compute it again."""
 
@@ -182,6 +197,8 @@ class DecisionRecord(OwnData):
     """Until when what was offered stays reserved, where that is longer than the strategy says."""
     models_failed: tuple[Identifier, ...] = ()
     """Models that base rates stood in for because they failed; a replay lets them fail again."""
+    online: OnlineBeliefs | None = None
+    """What online learning made of the models' propensities; absent where the strategy does not learn so."""
     placements: tuple[AnsweredPlacement, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""`kairos learner`: fits models from the archive and promotes those that pass their checks."""
+"""`kairos learner`: fits models from the archive and puts forward those that pass their checks."""
 
 import argparse
 import asyncio
@@ -11,28 +11,40 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from decision_engine.strategy import Strategy
+from event_schemas.control import ModelPromoted, ModelProposed
 from event_schemas.topics import CONTROL
+from models.decision_log.input_meanings import input_meanings
 from models.decision_log.labelled_rows import LogQuery
 from models.decision_log.offer_catalogue import offer_facts, unlearnable_attributes
+from models.evaluation.promotion_checks import BESIDE_CHAMPION, Assessment
+from models.manifest import Manifest
 from models.registry import ModelRegistry
-from services.adapters.artifact_model_provider import promotion_of
 from services.adapters.control_topic import ControlTopic, NodeIdentity
 from services.adapters.metrics_page import metrics_page
 from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
 from services.commands.active_strategy import active_strategy, work_for_active
+from services.commands.model_drift import METRICS as DRIFT_METRICS
+from services.commands.model_drift import export_drift
 from services.commands.stopping import stop_on_signals
-from services.ports import Metrics
+from services.ports import Metrics, SettingsInvalid
 from services.settings import Settings, read_settings
-from services.workers.learner import Learner, LearnerTools, LearningSchedule, Learnt
+from services.use_cases.model_acts import Act, promotion_of, proposal_of
+from services.workers.drift_watch import DriftSchedule, DriftWatch
+from services.workers.learner import Learner, LearnerTools, Learnt
+from services.workers.learning_schedule import LearningSchedule, Timetable, timetable_from
 
 NAME = "learner"
-HELP = "fit models from the archive as responses come in, and promote those that pass their checks"
+HELP = "fit models from the archive as responses come in, and put forward those that pass their checks"
 EXAMPLE = "KAIROS_LEARNER_MIN_ROWS=3000 kairos learner --model cross_sell"
 
 _log = logging.getLogger(__name__)
-_METRICS = {"model_fits_total": Declared("counter", ("model", "outcome"), "Models fitted, promoted or not")}
+_METRICS = {
+    "model_fits_total": Declared(
+        "counter", ("model", "outcome"), "Models fitted, put forward or rejected by the checks"
+    )
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Learns until SIGINT or SIGTERM. Raises StrategyInvalid, BusUnavailable."""
+    """Learns until SIGINT or SIGTERM. Raises StrategyInvalid, SettingsInvalid, BusUnavailable."""
     settings = read_settings(os.environ)
     configure_logging(settings)
     asyncio.run(learn(settings, tuple(args.model)))
@@ -52,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def learn(settings: Settings, models: tuple[str, ...]) -> None:
     """Runs the role until the process is told to stop; a fit that has begun is finished and registered."""
-    stopping, metrics = stop_on_signals(), PrometheusMetrics({**CONTRACT, **_METRICS})
+    stopping, metrics = stop_on_signals(), PrometheusMetrics({**CONTRACT, **_METRICS, **DRIFT_METRICS})
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
         await _learn_for(settings, loaded.strategy, models, metrics, until)
@@ -76,13 +88,15 @@ async def _learn_for(
             publisher=publisher,
             new_id=ids.new_id,
             now=_now,
-            promotion_of=promotion_of,
+            put_forward=proposed if settings.learner_approval == "person" else promoted_by_checks,
+            replay=settings.clock == "events",
             on_learnt=partial(_count_fit, metrics),
+            drift=_drift_watch(settings, metrics),
         )
         learner = Learner(log_queries(settings, strategy, models), _schedule(settings), tools)
         control = ControlTopic(stream, publisher, _identity(strategy, ids.new_id()))
-        control.subscribe("nbo.control.model.promoted", learner.on_control)
-        control.subscribe("nbo.control.model.retired", learner.on_control)
+        for kind in ("promoted", "proposed", "declined", "retired"):
+            control.subscribe(f"nbo.control.model.{kind}", learner.on_control)
         await stack.enter_async_context(control)
         _log.info("learning from %s", settings.archive_path, extra={"action": "start"})
         await learner.run(until)
@@ -98,9 +112,26 @@ def log_queries(settings: Settings, strategy: Strategy, models: tuple[str, ...])
             zone=ZoneInfo(strategy.time_zone),
             attribution_seconds=settings.attribution_seconds,
             excluded=unlearnable_attributes(strategy),
+            training=strategy.training(model),
+            meanings=input_meanings(strategy),
         )
         for model in models or strategy.models
     ]
+
+
+def _drift_watch(settings: Settings, metrics: Metrics) -> DriftWatch | None:
+    if settings.learner_drift_seconds <= 0:
+        return None
+    return DriftWatch(
+        registry=ModelRegistry(settings.model_path),
+        schedule=DriftSchedule(
+            every_seconds=settings.learner_drift_seconds,
+            refit_rows=settings.learner_drift_rows,
+            rest_seconds=settings.learner_drift_rest_seconds,
+        ),
+        now=_now,
+        on_report=partial(export_drift, metrics),
+    )
 
 
 def _schedule(settings: Settings) -> LearningSchedule:
@@ -109,12 +140,39 @@ def _schedule(settings: Settings) -> LearningSchedule:
         least_positives=settings.learner_min_positives,
         step_rows=settings.learner_step_rows,
         poll_seconds=settings.learner_poll_seconds,
+        timetable=_timetable(settings),
     )
+
+
+def _timetable(settings: Settings) -> Timetable | None:
+    try:
+        return timetable_from(settings.learner_timetable)
+    except ValueError as error:
+        raise SettingsInvalid(f"KAIROS_LEARNER_TIMETABLE: {error} (is {settings.learner_timetable!r})") from None
+
+
+def proposed(
+    manifest: Manifest, assessment: Assessment, *, event_id: str, at: datetime, actor: str
+) -> ModelPromoted | ModelProposed:
+    """Asks a second person."""
+    return proposal_of(manifest, assessment, Act(event_id=event_id, at=at, actor=actor))
+
+
+def promoted_by_checks(
+    manifest: Manifest, assessment: Assessment, *, event_id: str, at: datetime, actor: str
+) -> ModelPromoted | ModelProposed:
+    """Where the bank has decided that the checks are enough: in service at once, approved by nobody. A version that
+    could not be compared with the one it would replace is for a person to judge all the same."""
+    if assessment.champion is not None and any(
+        check.name == BESIDE_CHAMPION and check.outcome == "not_known" for check in assessment.checks
+    ):
+        return proposed(manifest, assessment, event_id=event_id, at=at, actor=actor)
+    return promotion_of(manifest, event_id=event_id, at=at, actor=actor, previous_version=assessment.champion)
 
 
 def _count_fit(metrics: Metrics, learnt: Learnt) -> None:
     name, version = learnt.manifest.name, learnt.manifest.version
-    metrics.count("model_fits_total", model=name, outcome="not_promoted" if learnt.problems else "promoted")
+    metrics.count("model_fits_total", model=name, outcome="rejected" if learnt.problems else "put_forward")
     error = learnt.manifest.metrics["calibration_error"].value
     metrics.gauge("model_calibration_error", error, model=name, version=version)
 

@@ -9,44 +9,54 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from decision_engine.strategy import Strategy
 from event_schemas.codec import Event
-from event_schemas.control import Challenge, ModelChallenged, ModelPromoted, ModelRetired, ModelShadowed, Promotion
-from event_schemas.control import Shadowing as ShadowAct
+from event_schemas.control import Challenge, ModelChallenged, ModelPromoted, ModelShadowed
 from models.compatibility import available_columns
 from models.decision_log.archive_files import TimeRange
 from models.decision_log.labelled_rows import LogQuery
 from models.decision_log.offer_catalogue import offer_facts
 from models.errors import ModelsError
+from models.evaluation.promotion_checks import promotion_problems
 from models.evaluation.report import aligned
 from models.evaluation.shadow_comparison import compare_shadow, comparison_rows
 from models.manifest import Manifest
 from models.registry import ModelRegistry
-from models.training.promotion import promotion_problems
+from models.training.card_text import CARD_FILE, CARD_TEXT_FILE
 from services.adapters.artifact_model_provider import ArtifactModelProvider
-from services.adapters.control_topic import Handler, control_event
+from services.adapters.control_topic import control_event
 from services.adapters.ulid_ids import UlidIds
-from services.bootstrap import load_strategy, node_identity, open_control, open_publisher
+from services.bootstrap import load_strategy, open_publisher
+from services.commands import model_approvals
+from services.commands.model_approvals import promotion_in_place_of, recorded_problems, serving_version, share_between
+from services.commands.model_drift import add_drift_arguments, told_drift
+from services.commands.models_now import ModelsNow, models_now
 from services.commands.train import moment_ms
 from services.ports import ShellError
 from services.settings import Settings, read_settings
-from services.use_cases.model_acts import Act, Role, challenge_of, promotion_of, retirement_of, shadowing_of
+from services.use_cases.model_acts import Act, challenge_of, promotion_of, retirement_of, shadowing_of
 
 NAME = "models"
-HELP = "list the model versions; put one in service, in a share of it, or in the shadow; take one out; compare"
+HELP = (
+    "list the model versions and their cards; put one in service, a share of it, or the shadow; take one out; compare"
+)
 EXAMPLE = """kairos models list
+  kairos models card cross_sell-20261120T020000Z-0a1b2c3d
   kairos models shadow cross_sell-20261120T020000Z-0a1b2c3d --actor lin
   kairos models compare cross_sell-20261120T020000Z-0a1b2c3d
   kairos models challenge cross_sell-20261120T020000Z-0a1b2c3d --share 0.1 --actor lin --approved-by zhao
+  kairos models drift cross_sell-20261120T020000Z-0a1b2c3d --out drift.json
+  kairos models proposals
+  kairos models approve cross_sell-20261120T020000Z-0a1b2c3d --share 0.1 --actor zhao
+  kairos models rollback cross_sell --actor lin --approved-by zhao
   kairos models promote cross_sell-20261120T020000Z-0a1b2c3d --actor lin --approved-by zhao
   kairos models retire cross_sell --role challenger --actor lin"""
-
-Acts = Mapping[tuple[Role, str], Promotion | Challenge | ShadowAct]
 
 
 class ModelActRefused(ShellError):
@@ -70,9 +80,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             act.add_argument("--approved-by", help="the second person; must not be the actor")
             act.add_argument("--force", action="store_true", help="even if its figures do not pass")
         if name == "challenge":
-            act.add_argument("--share", type=_share, required=True, help="of the customers, above 0 and below 1")
+            act.add_argument("--share", type=share_between, required=True, help="of the customers, above 0 and below 1")
         if name == "shadow":
             act.add_argument("--sample", type=_share_or_all, default=1.0, help="of the decisions (default 1)")
+    card = acts.add_parser("card", help="what a version is for, what it sees, how good it is, where its limits are")
+    card.add_argument("version")
+    card.add_argument("--json", action="store_true", help="as programs read it")
+    model_approvals.add_approval_acts(acts)
     retire = acts.add_parser("retire", help="end what a model's version does")
     retire.add_argument("name", help="the model's name")
     retire.add_argument("--role", choices=("champion", "challenger", "shadow"), default="champion")
@@ -83,6 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     compare.add_argument("--archive", type=Path, help="root of the archive (default KAIROS_ARCHIVE_PATH)")
     compare.add_argument("--since", type=moment_ms, help="first decision time, RFC 3339 (default: all)")
     compare.add_argument("--attribution-seconds", type=int, help="default KAIROS_ATTRIBUTION_SECONDS")
+    add_drift_arguments(acts.add_parser("drift", help="what has moved since a version was made"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,9 +106,17 @@ def run(args: argparse.Namespace) -> int:
     registry = ModelRegistry(args.models or settings.model_path)
     try:
         if args.act == "list":
-            print("\n".join(asyncio.run(_listed(settings, registry))))
+            print("\n".join(_listed(asyncio.run(models_now(settings)), registry)))
+        elif args.act == "card":
+            print(_card(args, registry), end="")
+        elif args.act == "proposals":
+            print("\n".join(model_approvals.proposal_lines(asyncio.run(models_now(settings)))))
+        elif args.act in model_approvals.ACTS:
+            asyncio.run(_answer(args, settings, registry))
         elif args.act == "compare":
             print("\n".join(_compared(args, settings, registry)))
+        elif args.act == "drift":
+            print("\n".join(_drifted(args, settings, registry)))
         else:
             asyncio.run(_announce(args, settings, registry))
     except (ModelsError, OSError) as error:
@@ -113,27 +136,30 @@ async def _announce(args: argparse.Namespace, settings: Settings, registry: Mode
         if args.act != "shadow":
             act.require_second_person()
         manifest = registry.verify(args.version)
-        event = act_on(manifest, act, args)
         await require_fit(manifest, registry, load_strategy(settings).strategy, force=getattr(args, "force", True))
+        before = serving_version(await models_now(settings), manifest.name) if args.act == "promote" else None
+        event = act_on(manifest, act, args, before)
         done = f"{manifest.version}: {args.act} is announced to every node"
     async with open_publisher(settings) as publisher:
         await publisher.publish([control_event(event)])
     print(done)
 
 
-def act_on(manifest: Manifest, act: Act, args: argparse.Namespace) -> ModelPromoted | ModelChallenged | ModelShadowed:
-    """The event of the act these arguments name."""
+def act_on(
+    manifest: Manifest, act: Act, args: argparse.Namespace, before: str | None
+) -> ModelPromoted | ModelChallenged | ModelShadowed:
+    """The event of the act these arguments name; `before` is the version in service."""
     if args.act == "challenge":
         return challenge_of(manifest, act, args.share)
     if args.act == "shadow":
         return shadowing_of(manifest, act, args.sample)
-    return promotion_of(manifest, event_id=act.event_id, at=act.at, actor=act.actor, approved_by=act.approved_by)
+    return promotion_in_place_of(before, manifest, act)
 
 
 async def require_fit(manifest: Manifest, registry: ModelRegistry, strategy: Strategy, *, force: bool) -> None:
     """The checks every node makes before it lets a version serve, and its figures unless forced. Raises
     ModelActRefused."""
-    problems = [] if force else promotion_problems(manifest)
+    problems = [] if force else [*promotion_problems(manifest), *recorded_problems(manifest, registry)]
     if problems:
         raise ModelActRefused(f"{manifest.version}: {'; '.join(problems)}. Add --force to do it all the same.")
     failed: list[str] = []
@@ -143,12 +169,44 @@ async def require_fit(manifest: Manifest, registry: ModelRegistry, strategy: Str
         raise ModelActRefused(f"{manifest.version} would be refused by every node, for the reason logged above")
 
 
-async def _listed(settings: Settings, registry: ModelRegistry) -> list[str]:
-    acts = await _acts(settings)
+def _card(args: argparse.Namespace, registry: ModelRegistry) -> str:
+    manifest = registry.verify(args.version)
+    card = registry.file(args.version, CARD_FILE if args.json else CARD_TEXT_FILE)
+    if card is None:
+        raise ModelActRefused(f"{args.version} has no card: it was trained before cards were written; train it anew")
+    head = "" if args.json else f"<!-- {manifest.version}, registered {manifest.created_at} -->\n"
+    return head + card.decode()
+
+
+async def _answer(args: argparse.Namespace, settings: Settings, registry: ModelRegistry) -> None:
+    """Proposes, answers a proposal, or goes back."""
+    act = Act(event_id=UlidIds().new_id(), at=datetime.now(UTC), actor=args.actor, approved_by=_approver(args))
+    now, done = await models_now(settings), f"{args.act} is announced to every node"
+    if args.act == "rollback":
+        manifest, event = model_approvals.rolling_back(now, args.name, registry, act)
+        await require_fit(manifest, registry, load_strategy(settings).strategy, force=True)
+    elif args.act == "decline":
+        event = model_approvals.declining(now, args.version, act, args.comment)
+    else:
+        manifest = registry.verify(args.version)
+        await require_fit(manifest, registry, load_strategy(settings).strategy, force=args.act == "approve")
+        if args.act == "propose":
+            event = model_approvals.proposing(manifest, registry, act, args.comment)
+            done = "proposed; a second person has to approve it"
+        else:
+            event = model_approvals.approving(now, manifest, act, args.share)
+    async with open_publisher(settings) as publisher:
+        await publisher.publish([control_event(event)])
+    print(f"{manifest.version if args.act == 'rollback' else args.version}: {done}")
+
+
+def _listed(now: ModelsNow, registry: ModelRegistry) -> list[str]:
     roles: dict[str, list[str]] = {}
-    for (role, _), act in sorted(acts.items()):
+    for (role, _), act in sorted(now.roles.items()):
         share = f" {act.share:.0%}" if isinstance(act, Challenge) else ""
         roles.setdefault(act.version, []).append(f"{role}{share}")
+    for version in now.proposals:
+        roles.setdefault(version, []).append("proposed")
     rows = [("version", "rows", "AUC", "log loss gained", "now")]
     for version in registry.versions():
         manifest = registry.manifest(version)
@@ -158,53 +216,30 @@ async def _listed(settings: Settings, registry: ModelRegistry) -> list[str]:
     return [*lines, *(f"{version} is {', '.join(now)} and NOT in this registry" for version, now in roles.items())]
 
 
-async def _acts(settings: Settings) -> Acts:
-    """What the control topic says is to serve."""
-    acts: dict[tuple[Role, str], Promotion | Challenge | ShadowAct] = {}
-    since: dict[tuple[Role, str], datetime] = {}
-
-    async def note(event: Event) -> None:
-        if isinstance(event, ModelPromoted):
-            acts["champion", event.data.name] = event.data
-            since["champion", event.data.name] = event.time
-        elif isinstance(event, ModelChallenged):
-            acts["challenger", event.data.name] = event.data
-            since["challenger", event.data.name] = event.time
-        elif isinstance(event, ModelShadowed):
-            acts["shadow", event.data.name] = event.data
-        elif isinstance(event, ModelRetired):
-            found = acts.get((event.data.role, event.data.name))
-            if found is not None and event.data.version in (None, found.version):
-                del acts[event.data.role, event.data.name]
-
-    types = ("promoted", "challenged", "shadowed", "retired")
-    handlers: dict[str, Handler] = {f"nbo.control.model.{kind}": note for kind in types}
-    async with (
-        open_publisher(settings) as publisher,
-        open_control(settings, publisher, handlers, node_identity("models", UlidIds())),
-    ):
-        pass
-    return {key: act for key, act in acts.items() if key[0] != "challenger" or _stands(since, key[1])}
-
-
-def _stands(since: Mapping[tuple[Role, str], datetime], name: str) -> bool:
-    """A promotion ends the challenge before it."""
-    promoted = since.get(("champion", name))
-    return promoted is not None and since["challenger", name] >= promoted
+def _drifted(args: argparse.Namespace, settings: Settings, registry: ModelRegistry) -> Sequence[str]:
+    manifest = registry.manifest(args.version)
+    # Labels are those the version was made with, or its rates are not its own.
+    seconds = settings.attribution_seconds if manifest.data is None else manifest.data.attribution_seconds
+    return told_drift(args, _query_of(manifest, args.archive, settings, seconds), registry)
 
 
 def _compared(args: argparse.Namespace, settings: Settings, registry: ModelRegistry) -> list[str]:
-    manifest, strategy = registry.manifest(args.version), load_strategy(settings).strategy
-    query = LogQuery(
-        model=manifest.name,
-        archive=args.archive or settings.archive_path,
-        offers=offer_facts(strategy),
-        zone=ZoneInfo(strategy.time_zone),
-        attribution_seconds=args.attribution_seconds or settings.attribution_seconds,
-        period=TimeRange(since_ms=args.since),
-    )
+    manifest = registry.manifest(args.version)
+    seconds = args.attribution_seconds or settings.attribution_seconds
+    query = replace(_query_of(manifest, args.archive, settings, seconds), period=TimeRange(since_ms=args.since))
     comparison = compare_shadow(query, manifest.version, lambda line: print(line, file=sys.stderr, flush=True))
     return [manifest.version, "", *aligned(comparison_rows(comparison))]
+
+
+def _query_of(manifest: Manifest, archive: Path | None, settings: Settings, attribution_seconds: int) -> LogQuery:
+    strategy = load_strategy(settings).strategy
+    return LogQuery(
+        model=manifest.name,
+        archive=archive or settings.archive_path,
+        offers=offer_facts(strategy),
+        zone=ZoneInfo(strategy.time_zone),
+        attribution_seconds=attribution_seconds,
+    )
 
 
 def _who(parser: argparse.ArgumentParser) -> None:
@@ -216,15 +251,8 @@ def _approver(args: argparse.Namespace) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"a share above 0 and below 1 (is {text})")
-    return share
-
-
 def _share_or_all(text: str) -> float:
-    return 1.0 if float(text) == 1 else _share(text)
+    return 1.0 if float(text) == 1 else share_between(text)
 
 
 def _figure(manifest: Manifest, name: str) -> str:

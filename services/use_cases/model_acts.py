@@ -7,19 +7,25 @@ does not wipe out that on another.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from unicodedata import category, normalize
 
 import numpy as np
 
 from event_schemas.control import (
     Challenge,
+    Declination,
     ModelChallenged,
+    ModelDeclined,
     ModelPromoted,
+    ModelProposed,
     ModelRetired,
     ModelShadowed,
     Promotion,
+    Proposal,
     Retirement,
     Shadowing,
 )
+from models.evaluation.promotion_checks import Assessment, findings
 from models.manifest import Manifest, content_hash
 from services.ports import ShellError
 
@@ -42,14 +48,26 @@ class Act:
 
     def require_second_person(self) -> None:
         """Raises ApprovalMissing when nobody approved, or only the actor."""
-        if not self.approved_by:
+        if not _person(self.approved_by or ""):
             raise ApprovalMissing("a second person has to approve this: name who did with --approved-by")
-        if self.approved_by.strip().casefold() == self.actor.strip().casefold():
+        if _person(self.approved_by or "") == _person(self.actor):
             raise ApprovalMissing(f"{self.actor} cannot approve what {self.actor} does: another person has to")
 
 
+def _person(name: str) -> str:
+    """A name without what tells no two people apart: case, width, accents' spelling, spaces, invisible characters."""
+    spelt = normalize("NFKC", normalize("NFKC", name).casefold())
+    return "".join(character for character in spelt if category(character)[0] not in "CZ")
+
+
 def promotion_of(
-    manifest: Manifest, *, event_id: str, at: datetime, actor: str, approved_by: str | None = None
+    manifest: Manifest,
+    *,
+    event_id: str,
+    at: datetime,
+    actor: str,
+    approved_by: str | None = None,
+    previous_version: str | None = None,
 ) -> ModelPromoted:
     """The event that puts a registered version in service everywhere."""
     return ModelPromoted(
@@ -66,7 +84,40 @@ def promotion_of(
             metrics={name: metric.value for name, metric in manifest.metrics.items() if np.isfinite(metric.value)},
             actor=actor,
             approved_by=approved_by,
+            previous_version=previous_version,
+            reason=manifest.reason,
         ),
+    )
+
+
+def proposal_of(manifest: Manifest, assessment: Assessment, act: Act, comment: str | None = None) -> ModelProposed:
+    """The event that asks for approval of a registered version."""
+    return ModelProposed(
+        id=act.event_id,
+        source=_SOURCE,
+        subject=_proposal_subject(manifest.name),
+        time=act.at,
+        data=Proposal(
+            name=manifest.name,
+            version=manifest.version,
+            checksum=content_hash(manifest),
+            reason=assessment.reason,
+            compared_with=assessment.champion,
+            checks=dict(findings(assessment)),
+            actor=act.actor,
+            comment=comment,
+        ),
+    )
+
+
+def declination_of(proposal: Proposal, act: Act, comment: str | None) -> ModelDeclined:
+    """The event that ends a proposal; it replaces it on the compacted topic."""
+    return ModelDeclined(
+        id=act.event_id,
+        source=_SOURCE,
+        subject=_proposal_subject(proposal.name),
+        time=act.at,
+        data=Declination(name=proposal.name, version=proposal.version, actor=act.actor, comment=comment),
     )
 
 
@@ -125,3 +176,7 @@ def retirement_of(
 def subject_of(name: str, role: Role = "champion") -> str:
     """What the acts on one role of a model are about."""
     return f"model:{name}" if role == "champion" else f"model:{name}:{role}"
+
+
+def _proposal_subject(name: str) -> str:
+    return f"model:{name}:proposal"

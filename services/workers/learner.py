@@ -1,27 +1,44 @@
-"""The learner: watches the archive, fits when enough has been learnt, and promotes what passes its checks.
+"""The learner: watches the archive, fits when enough has been learnt, and puts forward what passes its checks.
 
-It keeps nothing of its own. What a model was last fitted on is in its newest manifest, so a restart neither repeats a
-fit nor forgets one. A good version whose promotion was lost in a crash is promoted at the next look; one that somebody
-has replaced or retired since is left alone, which the control topic tells.
+Putting forward is proposing, for a second person to approve, or, where the bank has decided that the checks are
+enough, promoting. It keeps nothing of its own. What a model was last fitted on is in its newest manifest and what was
+checked in that version's folder, so a restart neither repeats a fit nor forgets one. A good version whose announcement
+was lost in a crash is announced at the next look; one that somebody has replaced, declined or retired since is left
+alone, which the control topic tells.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 
 from event_schemas.codec import Event, encode
-from event_schemas.control import ModelPromoted, ModelRetired
+from event_schemas.control import ModelDeclined, ModelPromoted, ModelProposed, ModelRetired
 from event_schemas.topics import topic_for
-from models.decision_log.labelled_rows import LogQuery, closed_contacts, example_set, labelled_examples
+from models.decision_log.examples import Example
+from models.decision_log.labelled_rows import LogQuery, closed_contacts, labelled_examples
+from models.drift.log_drift import later_than
 from models.errors import ModelsError, RegistryError
+from models.evaluation.promotion_checks import (
+    BESIDE_CHAMPION,
+    CHECKS_FILE,
+    Assessment,
+    Champion,
+    Check,
+    Judged,
+    assess,
+    decode_assessment,
+    encode_assessment,
+)
 from models.manifest import Manifest
 from models.registry import ModelRegistry
-from models.training.fit import FitSettings, fit_model
-from models.training.promotion import promotion_problems
+from models.training.fit import FitSettings, FittedModel
+from models.training.pipeline import fit_query
 from services.ports import BusUnavailable, EventPublisher, OutgoingEvent
+from services.workers.drift_watch import DriftWatch
+from services.workers.learning_schedule import LearningSchedule
 
 _log = logging.getLogger(__name__)
 _ACTOR = "learner"
@@ -29,28 +46,25 @@ _RETRY_SHARE = 0.05
 """After a reading that led to no model the next waits for a twentieth more rows."""
 
 
-class PromotionOf(Protocol):
-    """Makes the event that promotes a registered version."""
+class PutForward(Protocol):
+    """Makes the event that promotes a registered version, or proposes it to whoever approves."""
 
-    def __call__(self, manifest: Manifest, *, event_id: str, at: datetime, actor: str) -> ModelPromoted: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearningSchedule:
-    """When to fit: a first time from `least_rows` with `least_positives`, then after every further `step_rows`."""
-
-    least_rows: int
-    least_positives: int
-    step_rows: int
-    poll_seconds: float
+    def __call__(
+        self, manifest: Manifest, assessment: Assessment, *, event_id: str, at: datetime, actor: str
+    ) -> ModelPromoted | ModelProposed: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """A fit that happened. `problems` are why it was not promoted, empty when it was."""
+    """A fit that happened, and what the checks found; it was put forward when none failed."""
 
     manifest: Manifest
-    problems: tuple[str, ...] = ()
+    assessment: Assessment
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why it was not put forward; empty when it was."""
+        return self.assessment.problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +75,12 @@ class LearnerTools:
     publisher: EventPublisher
     new_id: Callable[[], str]
     now: Callable[[], datetime]
-    promotion_of: PromotionOf
+    put_forward: PutForward
+    replay: bool = False
+    """Whether the log is a replay's, so that its age says nothing."""
     on_learnt: Callable[[Learnt], None] = lambda _: None
+    drift: DriftWatch | None = None
+    """Asks for a fit on recent rows when the version in service has drifted; None: nobody watches."""
 
 
 @dataclass(slots=True)
@@ -76,6 +94,12 @@ class _Progress:
     """Rows from which the archive is worth reading again."""
     last_act: datetime | None = None
     """When the control topic last told of this model, by whomever."""
+    proposed: str | None = None
+    """A version that waits for a person."""
+    champion: str | None = None
+    """The version in service, as the control topic tells."""
+    tried: datetime | None = None
+    """The moment of the timetable that was last tried."""
 
 
 class Learner:
@@ -86,7 +110,7 @@ class Learner:
         self._settings = FitSettings(least_rows=schedule.least_rows, least_positives=schedule.least_positives)
         self._schedule = schedule
         self._tools = tools
-        self._progress: Mapping[str, _Progress] = {query.model: _Progress() for query in queries}
+        self._progress: dict[str, _Progress] = {query.model: _Progress() for query in queries}
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Looks at the archive again and again until told to stop."""
@@ -100,7 +124,7 @@ class Learner:
                 continue
 
     async def look(self, query: LogQuery) -> Learnt | None:
-        """Fits the query's model if it is time, and promotes it if it is good; None when there was nothing to do."""
+        """Fits the query's model if it is time, and puts it forward if it is good; None when nothing was due."""
         try:
             await self._announce_newest(query.model)
             learnt = await asyncio.to_thread(self._fit_if_due, query)
@@ -109,45 +133,136 @@ class Learner:
         except (ModelsError, BusUnavailable, OSError) as error:
             _log.warning("learning %s has to wait: %s", query.model, error, extra={"action": "learn"})
             return None
+        except Exception:  # noqa: BLE001 - a fit that fails would fail again after a restart, and take the other models with it
+            _log.exception("learning %s failed", query.model, extra={"action": "learn"})
+            return None
         return learnt
 
     async def on_control(self, event: Event) -> None:
-        """Notes that a model was promoted or retired; to be subscribed to the control topic."""
-        if isinstance(event, ModelPromoted | ModelRetired) and event.data.name in self._progress:
-            progress = self._progress[event.data.name]
-            progress.last_act = max(event.time, progress.last_act or event.time)
+        """Notes what became of a model; to be subscribed to the control topic."""
+        if not isinstance(event, ModelPromoted | ModelProposed | ModelDeclined | ModelRetired):
+            return
+        progress = self._progress.get(event.data.name)
+        if progress is None:
+            return
+        progress.last_act = max(event.time, progress.last_act or event.time)
+        progress.proposed = event.data.version if isinstance(event, ModelProposed) else None
+        if isinstance(event, ModelPromoted):
+            progress.champion = event.data.version
+        elif isinstance(event, ModelRetired) and event.data.role == "champion":
+            progress.champion = None
 
     async def _announce_newest(self, model: str) -> None:
         manifest = self._newest(model)
-        if manifest is None:
+        checks = None if manifest is None else self._tools.registry.file(manifest.version, CHECKS_FILE)
+        if manifest is None or checks is None:
             return
         last_act = self._progress[model].last_act
         told_since = last_act is not None and last_act >= datetime.fromisoformat(manifest.created_at)
-        if not told_since and not promotion_problems(manifest):
-            await self._promote(manifest)
+        if told_since:
+            return
+        assessment = decode_assessment(checks)
+        if not assessment.problems:
+            await self._put_forward(manifest, assessment)
 
     def _fit_if_due(self, query: LogQuery) -> Learnt | None:
-        progress, required = self._progress[query.model], self._rows_required(query.model)
+        query = self._since_drift(query)
         closed = closed_contacts(query)
-        # Contacts bound the rows of one model from above, and counting them needs no event decoded.
-        if progress.rows + closed - progress.closed < max(required, progress.wanted):
-            return None
+        reason = self._due(query, closed)
+        if reason is None:
+            # Asked last: what is due anyway is fitted on all rows.
+            return self._fit_if_drifted(query)
+        progress, required = self._progress[query.model], self._rows_required(query.model, reason)
         examples = labelled_examples(query, _quiet)
         progress.rows, progress.closed = len(examples), closed
         # Whatever stands in the way of a fit now would stand there with the same rows again.
         progress.wanted = round(len(examples) * (1 + _RETRY_SHARE))
         if len(examples) < required or sum(e.accepted for e in examples) < self._schedule.least_positives:
             return None
-        rows = example_set(query, examples)
-        fitted = fit_model(query.model, rows, query.attribution_seconds, self._settings, _log_progress)
-        manifest = self._tools.registry.save(fitted.draft, fitted.files, self._tools.now())
-        return Learnt(manifest, tuple(promotion_problems(manifest)))
+        fitted = fit_query(query, examples, self._settings, _log_progress)
+        return self._registered(query, fitted, examples, reason)
 
-    def _rows_required(self, model: str) -> int:
+    def _fit_if_drifted(self, query: LogQuery) -> Learnt | None:
+        """Fits on the newest rows alone when the version in service has drifted. What comes later starts there too."""
+        watch, newest = self._tools.drift, self._newest(query.model)
+        if watch is None or newest is None or self._progress[query.model].proposed is not None:
+            return None  # a proposal under review is not to be replaced every few hours
+        version = self._progress[query.model].champion or newest.version
+        reason = watch.due(query, version, datetime.fromisoformat(newest.created_at))
+        if reason is None:
+            return None
+        _log.warning("%s is fitted again because of %s", query.model, reason, extra={"action": "learn"})
+        examples = labelled_examples(query, _quiet)[-watch.schedule.refit_rows :]
+        fitted = fit_query(query, examples, self._settings, _log_progress)
+        learnt = self._registered(query, fitted, examples, reason)
+        before = self._progress[query.model]
+        before.rows = before.closed = before.wanted = 0
+        return learnt
+
+    def _since_drift(self, query: LogQuery) -> LogQuery:
+        """The query without the rows that a fit started by drift has left behind."""
+        newest = self._newest(query.model)
+        if newest is None or newest.data is None or not (newest.reason or "").startswith("drift"):
+            return query
+        return later_than(query, newest.data.since_ms)
+
+    def _due(self, query: LogQuery, closed: int) -> str | None:
+        """Why it is time to fit: `rows` or `schedule`; None when it is not."""
+        progress = self._progress[query.model]
+        # Contacts bound the rows of one model from above, and counting them needs no event decoded.
+        rows = progress.rows + closed - progress.closed
+        if rows >= max(self._rows_required(query.model, "rows"), progress.wanted):
+            return "rows"
+        moment = self._scheduled(query)
+        if moment is None or moment == progress.tried or rows < self._rows_required(query.model, "schedule"):
+            return None
+        progress.tried = moment
+        return "schedule"
+
+    def _scheduled(self, query: LogQuery) -> datetime | None:
+        """The moment of the timetable that has come since the newest version was fitted."""
+        manifest = self._newest(query.model)
+        if self._schedule.timetable is None or manifest is None:
+            return None
+        moment = self._schedule.timetable.latest(self._tools.now(), query.zone)
+        return moment if moment > datetime.fromisoformat(manifest.created_at).astimezone(UTC) else None
+
+    def _registered(self, query: LogQuery, fitted: FittedModel, examples: Sequence[Example], reason: str) -> Learnt:
+        """Checks before it registers, so that what was found is part of the version."""
+        now = self._tools.now()
+        judged = Judged(
+            draft=fitted.draft,
+            scorer=fitted.scorer,
+            examples=examples,
+            zone=query.zone,
+            now_ms=None if self._tools.replay else round(now.timestamp() * 1000),
+        )
+        champion, serving = self._champion(query.model), self._progress[query.model].champion
+        assessment = assess(judged, champion, reason)
+        if champion is None and serving is not None:  # what cannot be compared must not be put forward by itself
+            said = Check(BESIDE_CHAMPION, "failed", f"{serving} is in service and cannot be loaded")
+            kept = (check for check in assessment.checks if check.name != said.name)
+            assessment = replace(assessment, checks=(*kept, said))
+        files = {**fitted.files, CHECKS_FILE: encode_assessment(assessment)}
+        return Learnt(self._tools.registry.save(replace(fitted.draft, reason=reason), files, now), assessment)
+
+    def _champion(self, model: str) -> Champion | None:
+        version = self._progress[model].champion
+        if version is None:
+            return None
+        try:
+            data, scorer = self._tools.registry.manifest(version).data, self._tools.registry.load(version)
+        except RegistryError as error:
+            _log.error("%s cannot be compared with: %s", version, error, extra={"action": "learn"})
+            return None
+        return Champion(scorer=scorer, until_ms=0 if data is None else data.until_ms)
+
+    def _rows_required(self, model: str, reason: str) -> int:
         manifest = self._newest(model)
         if manifest is None or manifest.data is None:
             return self._schedule.least_rows
-        return manifest.data.rows + self._schedule.step_rows
+        # By the clock, anything new is enough.
+        return manifest.data.rows + (self._schedule.step_rows if reason == "rows" else 1)
 
     def _newest(self, model: str) -> Manifest | None:
         """The newest version's manifest; None where there is none that can be trusted."""
@@ -162,19 +277,22 @@ class Learner:
         self._tools.on_learnt(learnt)
         if learnt.problems:
             _log.warning(
-                "%s is not promoted: %s",
+                "%s is not put forward: %s",
                 *(learnt.manifest.version, "; ".join(learnt.problems)),
                 extra={"action": "learn"},
             )
             return
-        await self._promote(learnt.manifest)
+        await self._put_forward(learnt.manifest, learnt.assessment)
 
-    async def _promote(self, manifest: Manifest) -> None:
-        event = self._tools.promotion_of(manifest, event_id=self._tools.new_id(), at=self._tools.now(), actor=_ACTOR)
+    async def _put_forward(self, manifest: Manifest, assessment: Assessment) -> None:
+        event = self._tools.put_forward(
+            manifest, assessment, event_id=self._tools.new_id(), at=self._tools.now(), actor=_ACTOR
+        )
         outgoing = OutgoingEvent(topic=topic_for(event.type), key=event.subject, value=encode(event))
         await self._tools.publisher.publish([outgoing])
         await self.on_control(event)
-        _log.info("%s is promoted", manifest.version, extra={"action": "learn"})
+        done = "promoted" if isinstance(event, ModelPromoted) else "proposed; a second person has to approve it"
+        _log.info("%s is %s", manifest.version, done, extra={"action": "learn"})
 
 
 def _quiet(_: str) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -11,15 +12,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from event_schemas.codec import decode
-from event_schemas.control import ModelPromoted
+from event_schemas.control import ModelDeclined, ModelPromoted, ModelProposed
 from models.decision_log.labelled_rows import LogQuery
 from models.decision_log.offer_catalogue import encode_catalogue
 from models.registry import ModelRegistry
 from models.training.__main__ import main as train_from_the_command_line
-from services.adapters.artifact_model_provider import promotion_of
 from services.adapters.parquet_archive import ParquetArchive
+from services.commands.learner import promoted_by_checks, proposed
 from services.ports import BusUnavailable, OutgoingEvent
-from services.workers.learner import Learner, LearnerTools, LearningSchedule
+from services.workers.learner import Learner, LearnerTools, PutForward
+from services.workers.learning_schedule import LearningSchedule, Timetable
 
 SCHEDULE = LearningSchedule(least_rows=1000, least_positives=50, step_rows=500, poll_seconds=60.0)
 NOON = datetime(2026, 3, 9, 12, 0, tzinfo=UTC)
@@ -30,12 +32,15 @@ class Bus:
 
     def __init__(self) -> None:
         self.promotions: list[ModelPromoted] = []
+        self.proposals: list[ModelProposed] = []
         self.away = False
 
     async def publish(self, events: list[OutgoingEvent]) -> None:
         if self.away:
             raise BusUnavailable
-        self.promotions += [e for e in (decode(event.value) for event in events) if isinstance(e, ModelPromoted)]
+        decoded = [decode(event.value) for event in events]
+        self.promotions += [event for event in decoded if isinstance(event, ModelPromoted)]
+        self.proposals += [event for event in decoded if isinstance(event, ModelProposed)]
 
     def enqueue(self, event: OutgoingEvent) -> None:
         raise AssertionError("promotions are acknowledged")
@@ -65,15 +70,18 @@ class World:
                 archive.append(records[self.archived[part] :])
                 self.archived[part] = len(records)
 
-    def learner(self) -> Learner:
+    def learner(
+        self, schedule: LearningSchedule = SCHEDULE, put_forward: PutForward = promoted_by_checks, replay: bool = True
+    ) -> Learner:
         tools = LearnerTools(
             registry=self.registry,
             publisher=self.bus,
             new_id=lambda: f"E{next(self.ids)}",
             now=lambda: next(self.moments),
-            promotion_of=promotion_of,
+            put_forward=put_forward,
+            replay=replay,
         )
-        return Learner([self.query], SCHEDULE, tools)
+        return Learner([self.query], schedule, tools)
 
     def promoted(self) -> list[str]:
         return [event.data.version for event in self.bus.promotions]
@@ -145,6 +153,68 @@ async def test_a_version_somebody_replaced_since_is_left_alone(world: World) -> 
     await restarted.on_control(rolled_back)
     await restarted.look(world.query)
     assert len(world.promoted()) == 1
+
+
+async def test_where_a_person_approves_a_good_version_is_proposed_once_with_what_was_checked(world: World) -> None:
+    world.grow_to(1600)
+    await world.learner(put_forward=proposed).look(world.query)
+    (proposal,) = world.bus.proposals
+    assert world.promoted() == [] and proposal.data.version == world.registry.versions()[0]
+    assert proposal.data.reason == "rows" and proposal.data.actor == "learner"
+    assert proposal.data.checks["ranks"].startswith("passed: AUC is above 0.5")
+    assert proposal.data.checks["not_worse_than_champion"] == "not_known: no version is in service"
+    restarted = world.learner(put_forward=proposed)
+    await restarted.on_control(proposal)
+    await restarted.look(world.query)
+    assert len(world.bus.proposals) == 1
+
+
+async def test_a_declined_version_is_not_proposed_again(world: World) -> None:
+    world.grow_to(1600)
+    world.bus.away = True
+    await world.learner(put_forward=proposed).look(world.query)
+    world.bus.away = False
+    (version,) = world.registry.versions()
+    restarted = world.learner(put_forward=proposed)
+    body = {"name": "cross_sell", "version": version, "actor": "zhao.min"}
+    declined = {"id": "d1", "source": "test", "subject": "model:cross_sell:proposal", "data": body}
+    await restarted.on_control(ModelDeclined.model_validate(declined | {"time": NOON + timedelta(days=1)}))
+    await restarted.look(world.query)
+    assert world.bus.proposals == []
+
+
+async def test_the_next_version_is_compared_with_the_one_in_service_on_rows_neither_has_seen(world: World) -> None:
+    world.grow_to(1600)
+    learner = world.learner()
+    first = await learner.look(world.query)
+    world.grow_to(3600)
+    second = await learner.look(world.query)
+    assert first is not None and second is not None
+    assert second.assessment.champion == first.manifest.version
+    compared = next(check for check in second.assessment.checks if check.name == "not_worse_than_champion")
+    assert compared.outcome == "passed" and first.manifest.version in compared.finding
+    assert world.bus.promotions[1].data.previous_version == first.manifest.version
+
+
+async def test_the_timetable_fits_with_fewer_rows_than_a_step_and_once_a_moment(world: World) -> None:
+    hourly = replace(SCHEDULE, timetable=Timetable(every=timedelta(hours=1)))
+    world.grow_to(1600)
+    learner = world.learner(hourly)
+    await learner.look(world.query)
+    world.grow_to(1800)
+    assert await learner.look(world.query) is None, "its hour has not come"
+    world.moments = (NOON + timedelta(hours=2, minutes=n) for n in range(1000))
+    learnt = await learner.look(world.query)
+    assert learnt is not None and learnt.assessment.reason == "schedule"
+    assert await learner.look(world.query) is None
+
+
+async def test_a_version_learnt_from_an_old_log_is_not_put_forward(world: World) -> None:
+    world.grow_to(1600)
+    world.moments = (NOON + timedelta(days=60, minutes=n) for n in range(1000))
+    learnt = await world.learner(replay=False).look(world.query)
+    assert learnt is not None and [problem.split(":")[0] for problem in learnt.problems] == ["data_recent"]
+    assert world.promoted() == []
 
 
 async def test_noise_is_registered_with_its_measures_but_never_promoted(world: World) -> None:
