@@ -1,7 +1,7 @@
 """Calibration: monotone maps from a model's raw margin (log-odds scale) to a probability.
 
-Three forms, all plain arrays so that they are stored as JSON and applied with numpy alone: the identity (the
-logistic function of the margin itself), a logistic line through the margin, and an isotonic curve.
+Four forms, all plain arrays so that they are stored as JSON and applied with numpy alone: the identity (the
+logistic function of the margin itself), a logistic line through the margin, the beta family, and an isotonic curve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,6 +57,23 @@ class LogisticCalibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BetaCalibration:
+    """Beta calibration (Kull, Silva Filho and Flach 2017): with s the logistic function of the margin, log-odds are
+    `rising * ln s - falling * ln(1 - s) + intercept`. Neither factor is negative, so the map never falls."""
+
+    rising: float
+    falling: float
+    intercept: float
+
+    def apply(self, margins: Vector) -> Vector:
+        above, below = _beta_terms(margins)
+        return sigmoid(self.rising * above + self.falling * below + self.intercept)
+
+    def as_mapping(self) -> dict[str, object]:
+        return {"kind": "beta", "rising": self.rising, "falling": self.falling, "intercept": self.intercept}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IsotonicCalibration:
     """Straight lines between the knots `(margins[i], probabilities[i])`, flat outside them."""
 
@@ -88,9 +105,16 @@ def calibration_from(mapping: Mapping[str, object]) -> Calibration:
             return IdentityCalibration()
         case {"kind": "logistic", "slope": float() | int() as slope, "intercept": float() | int() as intercept}:
             return LogisticCalibration(slope=float(slope), intercept=float(intercept))
+        case {
+            "kind": "beta",
+            "rising": float() | int() as rising,
+            "falling": float() | int() as falling,
+            "intercept": float() | int() as intercept,
+        } if rising >= 0 and falling >= 0:
+            return BetaCalibration(rising=float(rising), falling=float(falling), intercept=float(intercept))
         case {"kind": "isotonic", "margins": list() as margins, "probabilities": list() as probabilities}:
             return _checked_isotonic([float(m) for m in margins], [float(p) for p in probabilities])
-    raise ManifestInvalid(f"calibration is not one of identity, logistic, isotonic: {sorted(mapping)}")
+    raise ManifestInvalid(f"calibration is not one of identity, logistic, beta, isotonic: {sorted(mapping)}")
 
 
 def fit_logistic(margins: Vector, labels: Vector) -> LogisticCalibration:
@@ -98,21 +122,24 @@ def fit_logistic(margins: Vector, labels: Vector) -> LogisticCalibration:
 
     A negative slope (the margin ranks backwards) is replaced by zero: the base rate for everyone.
     """
-    positives, total = float(labels.sum()), float(labels.size)
-    if not 0 < positives < total:
-        raise TrainingRefused("calibration needs accepted and unaccepted examples")
-    targets = np.where(labels > 0, (positives + 1) / (positives + 2), 1 / (total - positives + 2))
-    rate = positives / total
-    line = np.array([0.0, np.log(rate / (1 - rate))])
-    design = np.column_stack([margins, np.ones_like(margins)])
-    for _ in range(_NEWTON_STEPS):
-        step = _newton_step(design, targets, line)
-        line = line + step
-        if float(np.abs(step).max()) < 1e-10:
-            break
-    if line[0] < 0:
-        return LogisticCalibration(slope=0.0, intercept=float(np.log(rate / (1 - rate))))
-    return LogisticCalibration(slope=float(line[0]), intercept=float(line[1]))
+    slope, intercept = _fit_line([margins], labels)
+    if slope < 0:
+        return LogisticCalibration(slope=0.0, intercept=_rate_log_odds(labels))
+    return LogisticCalibration(slope=slope, intercept=intercept)
+
+
+def fit_beta(margins: Vector, labels: Vector) -> BetaCalibration:
+    """Beta calibration by logistic regression on ln s and -ln(1 - s), as its authors fit it: a factor that comes out
+    negative is left out and the other fitted alone; where both do, the base rate is for everyone."""
+    above, below = _beta_terms(margins)
+    rising, falling, intercept = _fit_line([above, below], labels)
+    if rising < 0:
+        rising, (falling, intercept) = 0.0, _fit_line([below], labels)
+    elif falling < 0:
+        falling, (rising, intercept) = 0.0, _fit_line([above], labels)
+    if rising < 0 or falling < 0:
+        return BetaCalibration(rising=0.0, falling=0.0, intercept=_rate_log_odds(labels))
+    return BetaCalibration(rising=rising, falling=falling, intercept=intercept)
 
 
 def fit_isotonic(margins: Vector, labels: Vector) -> IsotonicCalibration:
@@ -138,11 +165,37 @@ def fit_isotonic(margins: Vector, labels: Vector) -> IsotonicCalibration:
     return IsotonicCalibration(margins=tuple(x for x, _ in knots), probabilities=tuple(float(h) for h in heights))
 
 
+def _beta_terms(margins: Vector) -> tuple[Vector, Vector]:
+    """ln s and -ln(1 - s) of the logistic function s of the margins, without loss at the ends; both rise with them."""
+    return -np.logaddexp(0.0, -margins), np.logaddexp(0.0, margins)
+
+
+def _fit_line(terms: Sequence[Vector], labels: Vector) -> tuple[float, ...]:
+    """Factors of the terms and the intercept, by Newton's method on smoothed targets."""
+    positives, total = float(labels.sum()), float(labels.size)
+    if not 0 < positives < total:
+        raise TrainingRefused("calibration needs accepted and unaccepted examples")
+    targets = np.where(labels > 0, (positives + 1) / (positives + 2), 1 / (total - positives + 2))
+    line = np.array([*np.zeros(len(terms)), _rate_log_odds(labels)])
+    design = np.column_stack([*terms, np.ones_like(labels)])
+    for _ in range(_NEWTON_STEPS):
+        step = _newton_step(design, targets, line)
+        line = line + step
+        if float(np.abs(step).max()) < 1e-10:
+            break
+    return tuple(line.tolist())
+
+
+def _rate_log_odds(labels: Vector) -> float:
+    positives, total = float(labels.sum()), float(labels.size)
+    return float(np.log(positives / (total - positives)))
+
+
 def _newton_step(design: Vector, targets: Vector, line: Vector) -> Vector:
     """Newton's step, halved until it does not raise the loss: far from the optimum a full one may overshoot."""
     probabilities = sigmoid(design @ line)
     weights = probabilities * (1 - probabilities)
-    curvature = (design * weights[:, None]).T @ design + 1e-9 * np.eye(2)
+    curvature = (design * weights[:, None]).T @ design + 1e-9 * np.eye(len(line))
     step = np.asarray(np.linalg.solve(curvature, design.T @ (targets - probabilities)), dtype=np.float64)
     loss = _cross_entropy(design @ line, targets)
     for _ in range(_HALVINGS):

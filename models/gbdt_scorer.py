@@ -8,6 +8,7 @@ from decision_engine.propensity import FeatureSchema, Matrix
 from models.calibration import Calibration
 from models.errors import ArtifactUnreadable, MatrixRefused
 from models.exact_forms import MarginForm
+from models.segment_calibration import SegmentedCalibration
 
 MODEL_FILE = "model.txt"
 CALIBRATION_FILE = "calibration.json"
@@ -35,7 +36,12 @@ class GbdtScorer:
     __slots__ = ("_booster", "_calibration", "_form", "_schema", "_version")
 
     def __init__(
-        self, *, version: str, schema: FeatureSchema, booster: lightgbm.Booster, calibration: Calibration
+        self,
+        *,
+        version: str,
+        schema: FeatureSchema,
+        booster: lightgbm.Booster,
+        calibration: Calibration | SegmentedCalibration,
     ) -> None:
         if booster.num_feature() != len(schema.columns):
             raise ArtifactUnreadable(
@@ -63,11 +69,28 @@ class GbdtScorer:
             )
         if not matrix.shape[0]:
             return np.empty(0)
-        return self._calibration.apply(self.margins(matrix))
+        return self.calibrated(self.margins(matrix), matrix)
+
+    def calibrated(self, margins: NDArray[np.float64], matrix: Matrix) -> NDArray[np.float64]:
+        """The probabilities that these margins stand for in these rows, which may tell the segment."""
+        if isinstance(self._calibration, SegmentedCalibration):
+            return self._calibration.apply_rows(margins, matrix)
+        return self._calibration.apply(margins)
 
     def margins(self, matrix: Matrix) -> NDArray[np.float64]:
         """Raw log-odds of the trees, before calibration."""
         return self._form.margins(np.ascontiguousarray(matrix, dtype=np.float64))
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """By row what each column adds to the margin (exact tree SHAP), and last the margin it is added to; a row's sum
+        is its margin. Thousands of times as slow as scoring: for explanations and reports."""
+        rows = np.ascontiguousarray(matrix, dtype=np.float64)
+        found = self._booster.predict(rows, pred_contrib=True, num_threads=1)
+        return np.asarray(found, dtype=np.float64).reshape(len(rows), len(self._schema.columns) + 1)
+
+    def column_gains(self) -> NDArray[np.float64]:
+        """By column what its splits gained in fitting, in units of the loss."""
+        return np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
 
     @property
     def form(self) -> str:

@@ -54,6 +54,8 @@ class Manifest:
     seeds: tuple[int, ...] = ()
     libraries: Mapping[str, str] = field(default_factory=dict)
     approver: str | None = None
+    reason: str | None = None
+    """What started the fit, such as `rows`, `schedule`, `drift:calibration`; None: a person, or not known."""
 
 
 def content_hash(manifest: Manifest) -> str:
@@ -83,7 +85,10 @@ def decode_manifest(text: bytes) -> Manifest:
 
 
 def _to_mapping(manifest: Manifest) -> dict[str, object]:
+    # Left out where there is none: manifests registered before it was kept must hash to what they did.
+    reason = {} if manifest.reason is None else {"reason": manifest.reason}
     return {
+        **reason,
         "format": FORMAT,
         "name": manifest.name,
         "version": manifest.version,
@@ -115,6 +120,7 @@ def _from_mapping(body: Mapping[str, object]) -> Manifest:
         kind=_text(body["kind"]),
         created_at=_text(body["created_at"]),
         approver=None if body["approver"] is None else _text(body["approver"]),
+        reason=_text(body["reason"]) if "reason" in body else None,
         files={name: _text(digest) for name, digest in _mapping(body["files"]).items()},
         data=None if body["data"] is None else _training_data(_mapping(body["data"])),
         metrics={name: _metric(_mapping(metric)) for name, metric in metrics.items()},

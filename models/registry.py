@@ -16,16 +16,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from decision_engine.propensity import Scorer
-from models.calibration import calibration_from
 from models.errors import ArtifactUnreadable, ChecksumMismatch, ManifestInvalid, RegistryError, VersionUnknown
 from models.gbdt_scorer import CALIBRATION_FILE, MODEL_FILE, GbdtScorer, booster_from_text
 from models.manifest import Manifest, content_hash, decode_manifest, encode_manifest
 from models.prior_scorer import BASE_RATE_SCHEMA, PriorScorer
+from models.segment_calibration import scorer_calibration_from
 
 MANIFEST_FILE = "manifest.json"
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 _VERSION = re.compile(rf"(?P<name>{_NAME.pattern})-(?P<time>\d{{8}}T\d{{6}}Z)-(?P<content>[0-9a-f]{{8}})")
-_FILE = re.compile(r"[a-z][a-z0-9_]*\.(txt|json)")
+_FILE = re.compile(r"[a-z][a-z0-9_]*\.(txt|json|md)")
 
 
 class ModelRegistry:
@@ -89,6 +89,11 @@ class ModelRegistry:
             self._read(manifest, name)
         return manifest
 
+    def file(self, version: str, name: str) -> bytes | None:
+        """A file of the version after it was compared with its checksum; None for one it never had."""
+        manifest = self.manifest(version)
+        return self._read(manifest, name) if name in manifest.files else None
+
     def load(self, version: str) -> Scorer:
         """The scorer of a verified version. Raises the RegistryError tree."""
         manifest = self.verify(version)
@@ -106,7 +111,7 @@ class ModelRegistry:
             version=manifest.version,
             schema=manifest.schema,
             booster=booster_from_text(self._read(manifest, MODEL_FILE).decode()),
-            calibration=calibration_from(calibration),
+            calibration=scorer_calibration_from(calibration, manifest.schema),
         )
 
     def _read(self, manifest: Manifest, name: str) -> bytes:
@@ -133,7 +138,7 @@ def _identified(draft: Manifest, files: Mapping[str, bytes], created_at: datetim
     if not _NAME.fullmatch(draft.name):
         raise RegistryError(f"model name {draft.name!r} must be lower-case words joined by _ or .")
     if bad := [name for name in files if not _FILE.fullmatch(name) or name == MANIFEST_FILE]:
-        raise RegistryError(f"{draft.name}: file names {bad} are not allowed; use lower-case .txt or .json")
+        raise RegistryError(f"{draft.name}: file names {bad} are not allowed; use lower-case .txt, .json or .md")
     moment = created_at.astimezone(UTC).replace(microsecond=0)
     checksums = {name: sha256(content).hexdigest() for name, content in files.items()}
     dated = replace(draft, files=checksums, created_at=moment.isoformat().replace("+00:00", "Z"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from decision_engine.features.definitions import Value
 from decision_engine.propensity import Column, ColumnSource, FeatureSchema, Matrix
-from models.decision_log.examples import Example, LoggedDecision, OfferFacts
+from models.decision_log.examples import LABEL, Example, LoggedDecision, OfferFacts
 
 MOST_CATEGORIES = 64
 """Rarer texts are missing values: a category seen a few times teaches noise."""
@@ -21,13 +21,21 @@ OFFER_NUMBERS = ("base_rate", "value")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleSet:
-    """Rows ready for fitting, in time order. `base_rates` are the offers' declared rates, the reference to beat."""
+    """Rows ready for fitting, in time order. `base_rates` are the offers' declared rates, the reference to beat.
+    `label` says what a positive is; a label that stays open for `overlap_ms` after its row keeps the parts of the split
+    that far apart (0: not)."""
 
     schema: FeatureSchema
     matrix: Matrix
     labels: NDArray[np.float64]
     base_rates: NDArray[np.float64]
     decided_ms: NDArray[np.int64]
+    label: str = LABEL
+    overlap_ms: int = 0
+    customers: NDArray[np.str_] | None = None
+    """Whose rows they are, where that is known: rows of one customer say less than rows of many."""
+    delays_ms: NDArray[np.float64] | None = None
+    """From the first impression to the acceptance, NaN without one, where that is known."""
 
 
 def derive_schema(examples: Sequence[Example], excluded: frozenset[str] = frozenset()) -> FeatureSchema:
@@ -59,6 +67,8 @@ def build_examples(examples: Sequence[Example], schema: FeatureSchema, zone: tzi
         labels=np.array([float(example.accepted) for example in examples]),
         base_rates=np.array([example.offer.base_rate for example in examples]),
         decided_ms=np.array([example.decision.decided_ms for example in examples], dtype=np.int64),
+        customers=np.array([example.decision.customer_id for example in examples], dtype=np.str_),
+        delays_ms=np.array([np.nan if example.delay_ms is None else example.delay_ms for example in examples]),
     )
 
 

@@ -6,7 +6,7 @@ and options whose window is still open are left out whether or not they were acc
 early acceptances would count the quick ones twice as often as the slow.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from decision_engine.features.definitions import Value
@@ -18,7 +18,9 @@ _POSITIVE = frozenset({Outcome.ACCEPT, Outcome.CONVERT})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferFacts:
-    """What the catalogue says of an offer, as scorers see it; `attributes` are its numeric ones."""
+    """What the catalogue says of an offer, as scorers see it; `attributes` are its numeric ones. `newcomers` names the
+    model that scores the offer for customers who hold none of the `group_products`; facts `of_newcomers` are that
+    model's own."""
 
     offer: str
     group: str
@@ -27,6 +29,13 @@ class OfferFacts:
     value: float
     base_rate: float
     attributes: Mapping[str, float] = field(default_factory=dict)
+    newcomers: str | None = None
+    group_products: tuple[str, ...] = ()
+    of_newcomers: bool = False
+
+    def concerns(self, holdings: Collection[str]) -> bool:
+        """Whether the model these facts are for has a say about who holds these products."""
+        return not self.of_newcomers or not any(product in holdings for product in self.group_products)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,8 @@ class LoggedDecision:
     candidates: tuple[LoggedCandidate, ...] = ()
     experiments: Mapping[str, str] = field(default_factory=dict)
     """The arm in each experiment beside the standing one, whose arm is `arm`."""
+    holdings: frozenset[str] = frozenset()
+    """The products the customer held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +105,8 @@ class Example:
     decision: LoggedDecision
     offer: OfferFacts
     accepted: bool
+    delay_ms: int | None = None
+    """From the first impression to the acceptance that counts; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +130,13 @@ class _Contact:
         elif outcome in _POSITIVE:
             self.positive_ms.append(at_ms)
 
+    def delay_ms(self) -> int | None:
+        """From the first impression to the first acceptance after it; None without either."""
+        seen = self.first_impression_ms
+        if seen is None:
+            return None
+        return min((moment - seen for moment in self.positive_ms if moment >= seen), default=None)
+
 
 def join_examples(
     decisions: Iterable[LoggedDecision],
@@ -130,13 +150,15 @@ def join_examples(
 
     Responses may be repeated and in any order; repeated decisions count once.
     """
-    labels = accepted_within(responses, rule)
+    contacts = _contacts(responses)
     rows: dict[str, Example] = {}
     for decision in decisions:
         for option in decision.options if decision.personalised else ():
-            facts, accepted = offers.get(option.offer), labels.get(option.tracking_id)
-            if facts is not None and accepted is not None:
-                rows[option.tracking_id] = Example(decision=decision, offer=facts, accepted=accepted)
+            facts, contact = offers.get(option.offer), contacts.get(option.tracking_id)
+            accepted = None if contact is None else _label(contact, rule)
+            if facts is not None and contact is not None and accepted is not None:
+                delay = contact.delay_ms() if accepted else None
+                rows[option.tracking_id] = Example(decision=decision, offer=facts, accepted=accepted, delay_ms=delay)
     ordered = sorted(rows.items(), key=lambda row: (row[1].decision.decided_ms, row[0]))
     return [example for _, example in ordered]
 

@@ -1,13 +1,17 @@
 """Which part of the log is asked for, and its labelled rows."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
+from decision_engine.features.definitions import Value
+from decision_engine.model_training import ModelTraining
+from decision_engine.propensity import ColumnSource
 from models.decision_log.archive_files import EVERYTHING, TimeRange
 from models.decision_log.design_matrix import ExampleSet, build_examples, derive_schema
 from models.decision_log.examples import AttributionRule, Example, LoggedResponse, OfferFacts, join_examples
+from models.decision_log.input_meanings import InputMeaning
 from models.decision_log.offer_catalogue import offers_of_model
 from models.decision_log.records import StrategyOf, read_decisions, read_impressions, read_responses
 from models.errors import TrainingRefused
@@ -19,7 +23,10 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogQuery:
     """One model's part of a log. `excluded` are attributes no model may see; `zone` is the bank's time zone;
-    `strategy_of` finds the strategies that decided, for whoever wants to know what else could have been chosen."""
+    `strategy_of` finds the strategies that decided, for whoever wants to know what else could have been chosen.
+
+    `training` is what the strategy declares about the model, `meanings` its inputs in words, and `protected` knows by
+    customer the attributes by whose groups it is judged, beside those that the decisions recorded."""
 
     model: str
     archive: Path
@@ -29,6 +36,9 @@ class LogQuery:
     period: TimeRange = EVERYTHING
     excluded: frozenset[str] = frozenset()
     strategy_of: StrategyOf | None = None
+    training: ModelTraining | None = None
+    meanings: Mapping[tuple[ColumnSource, str], InputMeaning] = field(default_factory=dict)
+    protected: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
 
 
 def labelled_examples(query: LogQuery, progress: Progress) -> list[Example]:

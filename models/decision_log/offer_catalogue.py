@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from decision_engine.features.definitions import AttributeType
+from decision_engine.model_training import newcomers_of
 from decision_engine.strategy import Strategy
 from models.decision_log.examples import OfferFacts
 from models.errors import TrainingRefused
@@ -12,6 +13,7 @@ from models.errors import TrainingRefused
 
 def offer_facts(strategy: Strategy) -> dict[str, OfferFacts]:
     """The facts of every offer of the strategy."""
+    newcomers = {group.group: group for group in newcomers_of(strategy.trainings, strategy.offers)}
     return {
         offer.name: OfferFacts(
             offer=offer.name,
@@ -23,16 +25,21 @@ def offer_facts(strategy: Strategy) -> dict[str, OfferFacts]:
             attributes={
                 name: float(value) for name, value in (offer.attributes or {}).items() if not isinstance(value, str)
             },
+            newcomers=newcomers[offer.group].model if offer.group in newcomers else None,
+            group_products=tuple(sorted(newcomers[offer.group].products)) if offer.group in newcomers else (),
         )
         for offer in strategy.offers
     }
 
 
 def offers_of_model(facts: Mapping[str, OfferFacts], model: str) -> dict[str, OfferFacts]:
-    """The offers that model scores. Raises TrainingRefused when there are none."""
+    """The offers that model scores; those of a newcomers' model are marked as such. Raises TrainingRefused when there
+    are none."""
     kept = {name: offer for name, offer in facts.items() if offer.model == model}
+    kept |= {name: replace(offer, of_newcomers=True) for name, offer in facts.items() if offer.newcomers == model}
     if not kept:
-        known = ", ".join(sorted({offer.model for offer in facts.values()}))
+        names = {offer.model for offer in facts.values()} | {o.newcomers for o in facts.values() if o.newcomers}
+        known = ", ".join(sorted(names))
         raise TrainingRefused(f"no offer is scored by a model named {model!r}; the catalogue knows: {known or 'none'}")
     return kept
 
@@ -70,4 +77,12 @@ def _facts(entry: Mapping[str, object]) -> OfferFacts:
         value=float(str(entry["value"])),
         base_rate=float(str(entry["base_rate"])),
         attributes={str(name): float(value) for name, value in attributes.items()},
+        newcomers=None if entry.get("newcomers") is None else str(entry["newcomers"]),
+        group_products=tuple(map(str, _list(entry.get("group_products")))),
     )
+
+
+def _list(value: object) -> list[object]:
+    if value is not None and not isinstance(value, list):
+        raise TypeError("group_products must be a list")
+    return value or []

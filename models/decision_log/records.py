@@ -91,6 +91,7 @@ def logged_decision(value: bytes, strategy_of: StrategyOf | None = None) -> Logg
         channel=record.channel,
         arm=record.arm,
         experiments=dict(record.experiments),
+        holdings=frozenset(record.holdings),
         personalised=record.personalised,
         models=dict(record.models),
         attributes=dict(record.attributes),

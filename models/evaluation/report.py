@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from models.manifest import Manifest, Metric
 
-_TITLES: Mapping[str, str] = {
+METRIC_TITLES: Mapping[str, str] = {
     "auc": "AUC",
     "log_loss": "log loss",
     "log_loss_base_rates": "log loss of the base rates",
@@ -14,16 +14,17 @@ _TITLES: Mapping[str, str] = {
     "rows": "held-out rows",
     "positives": "held-out positives",
 }
+"""What every measure is called, in the order it is shown."""
 
 
 def metrics_table(metrics: Mapping[str, Metric]) -> list[str]:
     """One line a measure: title, value, 95 % interval."""
     rows = [("measure", "value", "95 % interval")]
-    for name in [*(n for n in _TITLES if n in metrics), *sorted(set(metrics) - set(_TITLES))]:
+    for name in [*(n for n in METRIC_TITLES if n in metrics), *sorted(set(metrics) - set(METRIC_TITLES))]:
         metric = metrics[name]
         interval = "" if metric.low is None or metric.high is None else f"{metric.low:.4f} .. {metric.high:.4f}"
         shown = f"{metric.value:,.0f}" if name in {"rows", "positives"} else f"{metric.value:.4f}"
-        rows.append((_TITLES.get(name, name), shown, interval))
+        rows.append((METRIC_TITLES.get(name, name), shown, interval))
     return aligned(rows)
 
 

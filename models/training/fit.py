@@ -1,48 +1,38 @@
 """Fitting: trees on the earlier part of the log, calibration on the next, judgement on the last.
 
-The split is by time because the model will serve the future: the last fifth is held out and only judged on, the
-fifth of the rest before it stops the boosting and calibrates. Rows of one moment are never parted.
+The split is by time because the model will serve the future (`time_split`): the last fifth is held out and only judged
+on, the fifth of the rest before it stops the boosting, chooses parameters where that was asked for, and calibrates.
 """
 
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from decision_engine.propensity import FeatureSchema, Matrix
-from models.calibration import Calibration, fit_isotonic, fit_logistic
+from models.calibration import Calibration, IdentityCalibration
 from models.decision_log.design_matrix import ExampleSet
-from models.decision_log.examples import LABEL
 from models.decision_log.labelled_rows import Progress
-from models.errors import TrainingRefused
+from models.drift.reference import REFERENCE_FILE, encode_reference, reference_of
 from models.evaluation.measures import measure
 from models.gbdt_scorer import CALIBRATION_FILE, MODEL_FILE, GbdtScorer
 from models.manifest import Manifest, Metric, TrainingData
+from models.segment_calibration import SegmentedCalibration
+from models.training.boosting import boost, boost_recent, directions, margins_of, segment_columns
+from models.training.calibrating import calibrate
+from models.training.card import Fitted, card_of, encode_card
+from models.training.card_text import CARD_FILE, CARD_TEXT_FILE, card_text
+from models.training.disclosure import Disclosure
+from models.training.settings import FitSettings
+from models.training.time_split import TimeParts, require_parts, require_rows, split_by_time
+from models.training.tuning import tuned
+
+__all__ = ["FitSettings", "FittedModel", "fit_model"]
 
 Vector = NDArray[np.float64]
-
-HELD_OUT_SHARE = 0.2
-_ISOTONIC_POSITIVES = 500
-"""Fewer positives bend an isotonic curve after noise; two parameters do not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
-    """How to fit. `threads` bounds the processor use; the result depends on the seed, not on the threads."""
-
-    seed: int = 7
-    threads: int = 1
-    rounds: int = 400
-    patience: int = 40
-    learning_rate: float = 0.05
-    leaves: int = 15
-    min_rows_in_leaf: int = 40
-    least_rows: int = 500
-    least_positives: int = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,33 +44,27 @@ class FittedModel:
     scorer: GbdtScorer
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """Row positions in time order."""
-
-    fitting: slice
-    tuning: slice
-    held_out: slice
-
-
 def fit_model(
-    name: str, examples: ExampleSet, attribution_seconds: int, settings: FitSettings, progress: Progress
+    name: str,
+    examples: ExampleSet,
+    attribution_seconds: int,
+    settings: FitSettings,
+    progress: Progress,
+    disclosure: Disclosure | None = None,
 ) -> FittedModel:
-    """Fits, calibrates and judges. Deterministic. Raises TrainingRefused naming what is missing."""
-    _require_enough(name, examples.labels, settings)
-    parts = _split_by_time(examples)
-    _require_both_kinds(name, examples.labels, parts)
+    """Fits, calibrates, judges and writes the card, which says of the model what `disclosure` knows. Deterministic.
+    Raises TrainingRefused naming what is missing."""
+    require_rows(name, examples, settings)
+    parts = split_by_time(examples)
+    require_parts(name, examples, parts, settings)
+    directions(examples.schema, settings)  # refused before anything is fitted
+    if settings.tune:
+        settings = tuned(examples, parts, settings, progress)
     progress(f"fitting {examples.matrix.shape[1]} columns on {parts.fitting.stop:,} rows")
-    booster = _boost(examples, parts, settings)
+    booster = _grown(examples, parts, settings)
     progress(f"{booster.num_trees()} trees; calibrating and judging")
-    calibration = _calibrate(booster, examples, parts.tuning)
-    text = booster.model_to_string()
-    scorer = GbdtScorer(
-        version=f"{name}-unregistered",
-        schema=examples.schema,
-        booster=lightgbm.Booster(model_str=text),
-        calibration=calibration,
-    )
+    calibration = _calibrate(booster, examples, parts, settings)
+    scorer = _scorer(name, examples, booster, calibration)
     draft = Manifest(
         name=name,
         version="",
@@ -93,8 +77,50 @@ def fit_model(
         seeds=(settings.seed,),
         libraries=_libraries(),
     )
-    files = {MODEL_FILE: text.encode(), CALIBRATION_FILE: json.dumps(calibration.as_mapping()).encode()}
+    fitted = Fitted(
+        draft=draft, booster=booster, scorer=scorer, calibration=calibration, settings=settings, parts=parts
+    )
+    card = card_of(fitted, examples, disclosure or Disclosure())
+    reference = _reference(examples, parts.held_out, scorer, booster)
+    if settings.half_life_rows:  # judged as it would have served; what serves has learnt from the judged rows as well
+        booster = boost_recent(examples, slice(0, parts.held_out.stop), settings)
+        scorer, draft = _scorer(name, examples, booster, calibration), _nothing_held_out(draft)
+    files = {
+        MODEL_FILE: booster.model_to_string().encode(),
+        CALIBRATION_FILE: json.dumps(calibration.as_mapping()).encode(),
+        CARD_FILE: encode_card(card),
+        CARD_TEXT_FILE: card_text(card).encode(),
+        REFERENCE_FILE: reference,
+    }
     return FittedModel(draft=draft, files=files, scorer=scorer)
+
+
+def _grown(examples: ExampleSet, parts: TimeParts, settings: FitSettings) -> lightgbm.Booster:
+    if settings.half_life_rows:
+        return boost_recent(examples, slice(0, parts.validation.stop), settings)
+    return boost(examples, parts, settings)
+
+
+def _scorer(
+    name: str, examples: ExampleSet, booster: lightgbm.Booster, calibration: Calibration | SegmentedCalibration
+) -> GbdtScorer:
+    return GbdtScorer(
+        version=f"{name}-unregistered",
+        schema=examples.schema,
+        booster=lightgbm.Booster(model_str=booster.model_to_string()),
+        calibration=calibration,
+    )
+
+
+def _nothing_held_out(draft: Manifest) -> Manifest:
+    data = draft.data
+    return draft if data is None else replace(draft, data=replace(data, held_out_since_ms=data.until_ms))
+
+
+def _reference(examples: ExampleSet, judged: slice, scorer: GbdtScorer, booster: lightgbm.Booster) -> bytes:
+    """What later rows are compared with for drift."""
+    gains = np.asarray(booster.feature_importance("gain"), dtype=np.float64).tolist()
+    return encode_reference(reference_of(examples, scorer.score(examples.matrix[judged]), judged, gains))
 
 
 def _judged(examples: ExampleSet, rows: slice, scorer: GbdtScorer) -> dict[str, Metric]:
@@ -102,94 +128,17 @@ def _judged(examples: ExampleSet, rows: slice, scorer: GbdtScorer) -> dict[str, 
     return measure(examples.labels[rows], probabilities, examples.base_rates[rows])
 
 
-def _require_enough(name: str, labels: Vector, settings: FitSettings) -> None:
-    rows, positives = labels.size, int(labels.sum())
-    if rows < settings.least_rows or positives < settings.least_positives:
-        raise TrainingRefused(
-            f"{name}: {rows} labelled rows with {positives} positives; at least {settings.least_rows} rows and "
-            f"{settings.least_positives} positives are needed. Gather more responses, or lengthen the period."
-        )
-    if rows - positives < settings.least_positives:
-        raise TrainingRefused(f"{name}: only {rows - positives} of {rows} rows are negative: nothing to tell apart")
+def _calibrate(
+    booster: lightgbm.Booster, examples: ExampleSet, parts: TimeParts, settings: FitSettings
+) -> Calibration | SegmentedCalibration:
+    if settings.half_life_rows:
+        return IdentityCalibration()
+    rows = parts.validation
+    columns = segment_columns(examples.schema, settings.calibrate_by)
+    return calibrate(margins_of(booster, examples, rows), examples.matrix[rows], examples.labels[rows], columns)
 
 
-def _split_by_time(examples: ExampleSet) -> _Parts:
-    times = examples.decided_ms
-    if bool(np.any(np.diff(times) < 0)):
-        raise TrainingRefused("examples must be in time order")
-
-    def cut(share: float) -> int:
-        return int(np.searchsorted(times, times[int(times.size * share)], side="left"))
-
-    held_out = cut(1 - HELD_OUT_SHARE)
-    tuning = cut((1 - HELD_OUT_SHARE) ** 2)
-    return _Parts(slice(0, tuning), slice(tuning, held_out), slice(held_out, times.size))
-
-
-def _require_both_kinds(name: str, labels: Vector, parts: _Parts) -> None:
-    for title, rows in (("fitting", parts.fitting), ("tuning", parts.tuning), ("held-out", parts.held_out)):
-        part = labels[rows]
-        if not 0 < part.sum() < part.size:
-            raise TrainingRefused(
-                f"{name}: the {title} part has {part.size} rows with {int(part.sum())} positives; both kinds are "
-                "needed in each. The log covers too short a time, or responses stopped."
-            )
-
-
-def _boost(examples: ExampleSet, parts: _Parts, settings: FitSettings) -> lightgbm.Booster:
-    fitting = _dataset(examples, parts.fitting)
-    tuning = lightgbm.Dataset(
-        examples.matrix[parts.tuning], examples.labels[parts.tuning], reference=fitting, params={"verbose": -1}
-    )
-    stop = lightgbm.early_stopping(settings.patience, verbose=False)
-    booster = lightgbm.train(_parameters(settings), fitting, settings.rounds, valid_sets=[tuning], callbacks=[stop])
-    # Kept are the trees up to the best round only, so that every reader of the file predicts alike.
-    return lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
-
-
-def _dataset(examples: ExampleSet, rows: slice) -> lightgbm.Dataset:
-    return lightgbm.Dataset(
-        examples.matrix[rows],
-        examples.labels[rows],
-        categorical_feature=categorical_positions(examples.schema),
-        params={"verbose": -1},
-        free_raw_data=False,
-    )
-
-
-def categorical_positions(schema: FeatureSchema) -> list[int]:
-    """The positions of the columns that hold category codes."""
-    return [position for position, column in enumerate(schema.columns) if column.categories is not None]
-
-
-def _parameters(settings: FitSettings) -> dict[str, object]:
-    return {
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "learning_rate": settings.learning_rate,
-        "num_leaves": settings.leaves,
-        "min_data_in_leaf": settings.min_rows_in_leaf,
-        "feature_fraction": 0.5,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": 5.0,
-        "cat_smooth": 20.0,
-        "seed": settings.seed,
-        "num_threads": settings.threads,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbose": -1,
-    }
-
-
-def _calibrate(booster: lightgbm.Booster, examples: ExampleSet, rows: slice) -> Calibration:
-    matrix: Matrix = examples.matrix[rows]
-    margins = np.asarray(booster.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
-    labels = examples.labels[rows]
-    return fit_isotonic(margins, labels) if labels.sum() >= _ISOTONIC_POSITIVES else fit_logistic(margins, labels)
-
-
-def _data(examples: ExampleSet, parts: _Parts, attribution_seconds: int) -> TrainingData:
+def _data(examples: ExampleSet, parts: TimeParts, attribution_seconds: int) -> TrainingData:
     digest = sha256(examples.schema.hash.encode())
     for column in (examples.matrix, examples.labels, examples.decided_ms):
         digest.update(np.ascontiguousarray(column).tobytes())
@@ -199,7 +148,7 @@ def _data(examples: ExampleSet, parts: _Parts, attribution_seconds: int) -> Trai
         held_out_since_ms=int(examples.decided_ms[parts.held_out][0]),
         rows=int(examples.labels.size),
         positives=int(examples.labels.sum()),
-        label=LABEL,
+        label=examples.label,
         attribution_seconds=attribution_seconds,
         fingerprint=digest.hexdigest()[:32],
     )

@@ -27,7 +27,7 @@ from models.evaluation.take_up_data import (
     read_snapshot,
     without_transactions,
 )
-from models.training.fit import categorical_positions
+from models.training.boosting import categorical_positions
 
 FIT_DAYS = (date(1993, 6, 30), date(1993, 7, 31), date(1993, 8, 31), date(1993, 9, 30))
 TEST_DAY = date(1994, 3, 30)

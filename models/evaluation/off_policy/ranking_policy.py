@@ -29,7 +29,12 @@ class RankingPolicy:
         """The treatments as this policy ranks them, the best first."""
         rivals = choice.rivals
         propensities = [rival.propensity for rival in rivals]
-        scored = [place for place, rival in enumerate(rivals) if rival.offer in self.offers]
+        holdings = choice.decision.holdings
+        scored = [
+            place
+            for place, rival in enumerate(rivals)
+            if rival.offer in self.offers and self.offers[rival.offer].concerns(holdings)
+        ]
         if scored:
             rows = [(choice.decision, self.offers[rivals[place].offer]) for place in scored]
             scores = self.scorer.score(build_matrix(rows, self.scorer.schema, self.zone))

@@ -7,9 +7,9 @@ import pytest
 
 from models.decision_log.design_matrix import ExampleSet
 from models.errors import TrainingRefused
+from models.evaluation.promotion_checks import promotion_problems
 from models.manifest import Metric
 from models.training.fit import FitSettings, FittedModel, fit_model
-from models.training.promotion import promotion_problems
 
 
 def fit(rows: ExampleSet, **settings: int) -> FittedModel:
