@@ -1,6 +1,7 @@
 """Some of the attributes that customers have, looked up together: a decision reads hundreds of them, more than once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from operator import itemgetter
 
 from decision_engine.features.definitions import Value
@@ -38,4 +39,4 @@ class AttributeSelection:
                 return self._values(known)
             except KeyError:
                 pass
-        return [known.get(name, missing) for name in self.names]
+        return list(map(known.get, self.names, repeat(missing)))

@@ -1,6 +1,6 @@
 """Every distinct condition of a strategy has one bit; a decision evaluates all of them at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import DecisionRequest
 from decision_engine.features.definitions import AttributeType
 from decision_engine.offers import Offer
+from decision_engine.online import segment_condition
 from decision_engine.rejections import Mask
 from decision_engine.strategy import Strategy
 
@@ -33,20 +34,34 @@ class ConditionBits:
     def __len__(self) -> int:
         return len(self.places)
 
+    def evaluate_all(self, asked: Sequence[tuple[DecisionRequest, CustomerSnapshot]]) -> Mask:
+        """The same for many, one a row."""
+        size = (len(self) + 7) // 8
+        held = self.index.evaluate_all([_facts(request, snapshot) for request, snapshot in asked])
+        packed = np.frombuffer(b"".join([mask.to_bytes(size, "little") for mask in held]), np.uint8)
+        rows = packed.reshape(len(held), size)
+        return np.unpackbits(rows, axis=1, count=len(self), bitorder="little").view(np.bool_)
+
     def evaluate(self, request: DecisionRequest, snapshot: CustomerSnapshot) -> Mask:
         """Which conditions hold; unknown counts as not."""
-        values = dict(snapshot.attributes)
-        for name, value in request.context.items():
-            values[CONTEXT_PREFIX + name] = value
-        values["channel"] = request.channel
-        held = self.index.evaluate(Facts(values, snapshot.holdings, request.now_ms))
+        held = self.index.evaluate(_facts(request, snapshot))
         packed = np.frombuffer(held.to_bytes((len(self) + 7) // 8, "little"), np.uint8)
         return np.unpackbits(packed, count=len(self), bitorder="little").view(np.bool_)
+
+
+def _facts(request: DecisionRequest, snapshot: CustomerSnapshot) -> Facts:
+    values = dict(snapshot.attributes)
+    for name, value in request.context.items():
+        values[CONTEXT_PREFIX + name] = value
+    values["channel"] = request.channel
+    return Facts(values, snapshot.holdings, request.now_ms)
 
 
 def compile_conditions(strategy: Strategy) -> ConditionBits:
     """Compiles every condition of every offer, each text once. Raises ConditionError for an unchecked strategy."""
     texts = list(dict.fromkeys(text for offer in strategy.offers for text in _texts_of(offer)))
+    segments = () if strategy.online is None else strategy.online.segments
+    texts = list(dict.fromkeys([*texts, *map(segment_condition, segments)]))
     types = _types_of(strategy)
     compiled = [(text, checked_condition(text, types)) for text in texts]
     # Side by side, the conditions on one attribute make narrow groups in the index.

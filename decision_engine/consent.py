@@ -12,7 +12,6 @@ from decision_engine.rejections import PASSED, Falls, Indexes, Rejection
 from decision_engine.strategy import ConsentPurpose
 
 MARKETING = "marketing"
-PERSONALISATION = "personalisation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from decision_engine.features.definitions import Value
 
+PERSONALISATION = "personalisation"
+"""The purpose that deciding by what is known of a person needs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerSnapshot:

@@ -14,6 +14,7 @@ from decision_engine.identifiers import (
     TrackingId,
     TreatmentName,
 )
+from decision_engine.online import OnlineTable, UsedBeliefs
 from decision_engine.outcomes import Fate, Stage
 from decision_engine.volume_view import VolumeStanding
 
@@ -45,6 +46,8 @@ class DecisionRequest:
     degraded_causes: tuple[str, ...] = ()
     held_until_ms: int | None = None
     """Until when what is offered stays reserved, for who cannot show it at once; None: as long as the strategy says."""
+    online: OnlineTable | None = field(default=None, compare=False)
+    """What is believed about treatments now; None, or a strategy that does not learn online: the models alone."""
 
 
 class Candidate(NamedTuple):  # with as many fields a tuple is made five times as fast as a dataclass
@@ -128,3 +131,5 @@ class Decision:
     """Models that base rates stood in for because they failed; one that was not there is not among them."""
     experiments: Mapping[str, str] = field(default_factory=dict)
     """The arm in each holdout of an issue and each experiment of the strategy's own, by its name."""
+    online: UsedBeliefs | None = None
+    """What online learning added to the models' propensities; None: nothing."""

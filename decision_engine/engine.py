@@ -12,10 +12,10 @@ from decision_engine.availability import screen_availability, screen_trigger
 from decision_engine.boosts import boost_weights
 from decision_engine.calendar_windows import local_time
 from decision_engine.candidates import asked_placements, offers_in_play
-from decision_engine.consent import PERSONALISATION, is_granted, screen_consent
+from decision_engine.consent import is_granted, screen_consent
 from decision_engine.contact_ledger import ContactRecord
 from decision_engine.contact_policy import ContactMoment, screen_contacts, screen_without_ledger
-from decision_engine.customer import CustomerSnapshot
+from decision_engine.customer import PERSONALISATION, CustomerSnapshot
 from decision_engine.decision import Decision, DecisionRequest
 from decision_engine.draft import Draft
 from decision_engine.engagement_policy import screen_engagement
@@ -23,13 +23,14 @@ from decision_engine.experiment import Arm
 from decision_engine.experiment_layers import assign_trial
 from decision_engine.identifiers import key32
 from decision_engine.matrix import context_facts
+from decision_engine.online import segment_of
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.propensity import Scorers
 from decision_engine.quiet_hours import screen_quiet
 from decision_engine.rejections import PASSED, Falls, Indexes, Mask, combined
 from decision_engine.replay import recorded_attributes
 from decision_engine.reservation import plan_reservation
-from decision_engine.scoring import Scores, score_neutrally, score_offers
+from decision_engine.scoring import Scores, learn_on, score_neutrally, score_offers
 from decision_engine.seating import ReservationMismatch
 from decision_engine.settlement import settle_draft
 from decision_engine.slate import SlateTerms, fill_slate
@@ -75,7 +76,7 @@ def decide(
         weights = weights + boost_weights(prepared.boosts, records, request.now_ms)
     trial = assign_trial(prepared.experiments, request.customer_id)
     if personalised and trial.arm is not Arm.PRIOR:
-        scores = _score(prepared, request, snapshot, alive, scorers)
+        scores = _score(prepared, request, snapshot, truth, alive, scorers)
     else:
         scores = score_neutrally(prepared.scoring, alive)
     costs = resource_costs(prepared.volumes, volumes, request.channel, scores.propensity) if volumes else None
@@ -133,7 +134,17 @@ def _screen_contacts(
 
 
 def _score(
-    prepared: PreparedStrategy, request: DecisionRequest, snapshot: CustomerSnapshot, alive: Indexes, scorers: Scorers
+    prepared: PreparedStrategy,
+    request: DecisionRequest,
+    snapshot: CustomerSnapshot,
+    truth: Mask,
+    alive: Indexes,
+    scorers: Scorers,
 ) -> Scores:
+    """What the models say, and what has been learnt since they were fitted."""
     facts = context_facts(request, local_time(request.now_ms, prepared.zone)) if scorers else {}
-    return score_offers(prepared.scoring, alive, scorers, snapshot.attributes, facts)
+    scores = score_offers(prepared.scoring, alive, scorers, snapshot.attributes, facts, snapshot.holdings)
+    if prepared.online is None or request.online is None:
+        return scores
+    place = (request.channel, segment_of(prepared.online, truth), alive)
+    return learn_on(prepared.scoring, prepared.online, request.online, scores, place)

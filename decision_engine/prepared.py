@@ -20,7 +20,9 @@ from decision_engine.engagement_policy import EngagementPlan, plan_engagement
 from decision_engine.experiment_arms import Allotment
 from decision_engine.experiment_layers import ExperimentPlan, plan_experiments
 from decision_engine.identifiers import PlacementId
+from decision_engine.model_training import newcomers_of
 from decision_engine.offers import Offer
+from decision_engine.online import OnlinePlan, plan_online
 from decision_engine.quiet_hours import QuietPlan, plan_quiet
 from decision_engine.reasons import ReasonPlan, plan_reasons
 from decision_engine.rejected_candidates import RejectedCandidates, RejectionTable
@@ -36,7 +38,8 @@ class PreparedStrategy:
     """One plan for each stage, over the same numbering of the offers (by name).
 
     `entrants` are the offers exploration may move, `nothing` no offers at all. `gate_attributes` are the customer
-    attributes that can keep an offer from being made, `attributes` all that any rule, reason or weight can read.
+    attributes that can keep an offer from being made, `attributes` all that any rule, reason or weight can read
+    or a model is to learn from.
     """
 
     strategy: Strategy
@@ -66,6 +69,8 @@ class PreparedStrategy:
     rejected: Mapping[PlacementId, RejectedCandidates]
     gate_attributes: AttributeSelection
     attributes: AttributeSelection
+    online: OnlinePlan | None = None
+    """What is looked up where the strategy learns online."""
 
 
 def prepare(strategy: Strategy) -> PreparedStrategy:
@@ -103,7 +108,7 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         contact_rules=plan_rules(contacts),
         volumes=volumes,
         quiet=quiet,
-        scoring=plan_scoring(offers, strategy.required_models),
+        scoring=plan_scoring(offers, strategy.required_models, newcomers_of(strategy.trainings, offers)),
         arbitration=arbitration,
         boosts=plan_boosts(strategy.boosts, contacts),
         entrants=contacts.marketing & ~arbitration.mandatory,
@@ -116,8 +121,13 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         rejections=rejections,
         rejected={id_: RejectedCandidates(plan, offers, rejections) for id_, plan in placements.items()},
         gate_attributes=AttributeSelection(gates),
-        attributes=AttributeSelection(gates.union(*conditions.attributes)),
+        attributes=AttributeSelection(gates.union(*conditions.attributes, _learnt_from(strategy))),
+        online=plan_online(strategy.online, offers, conditions.places),
     )
+
+
+def _learnt_from(strategy: Strategy) -> set[str]:
+    return {name for training in strategy.trainings for name in training.learns_from}
 
 
 def _gate_attributes(strategy: Strategy, conditions: ConditionBits) -> set[str]:

@@ -7,6 +7,7 @@ from decision_engine.candidate_records import CandidateRecords
 from decision_engine.decision import Decision, Option, PlacementAnswer
 from decision_engine.draft import Draft
 from decision_engine.fallback import fallback_cause
+from decision_engine.online import OnlineUse, UsedBeliefs, used_beliefs
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.quiet_hours import quiet_until_ms
 from decision_engine.reasons import reasons_for
@@ -21,6 +22,7 @@ def settle_draft(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int |
     seatings = seat_placements(draft.slate, taken, allow_duplicates=draft.reservation.allow_duplicates)
     candidates = CandidateRecords(prepared, draft, seatings)
     newest = snapshot.newest_event_ms
+    placements = _answers(prepared, draft, seatings, candidates)
     return Decision(
         decision_id=request.decision_id,
         customer_id=request.customer_id,
@@ -35,7 +37,7 @@ def settle_draft(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int |
         feature_age_ms=None if newest is None else request.now_ms - newest,
         attributes=draft.attributes,
         candidates=candidates,
-        placements=_answers(prepared, draft, seatings, candidates),
+        placements=placements,
         holdings=tuple(sorted(snapshot.holdings)),
         consents=dict(snapshot.consents),
         known=snapshot.known,
@@ -43,7 +45,14 @@ def settle_draft(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int |
         taken=tuple(taken),
         quiet_until_ms=quiet_until_ms(prepared.quiet, request.channel, request.now_ms),
         volumes=draft.volumes,
+        online=None if draft.scores.online is None else _used(prepared, draft.scores.online, placements),
     )
+
+
+def _used(prepared: PreparedStrategy, use: OnlineUse, placements: Sequence[PlacementAnswer]) -> UsedBeliefs:
+    offered = [option.candidate.offer for placement in placements for option in placement.options]
+    numbers = {offer.name: number for number, offer in enumerate(prepared.offers)} if offered else {}
+    return used_beliefs(use, offered, numbers)
 
 
 def _answers(

@@ -69,9 +69,17 @@ class _Filler:
         self._terms = terms
         self._together = terms.plan.by_value and not terms.allow_duplicates
         self._units: list[list[Unit]] | None = None
+        self._alone = len(asked) == 1 and not terms.plan.bundles and not terms.plan.children
 
     def fill(self, asked: AskedPlacement) -> "_Filling":
         """Fills the next placement."""
+        if self._alone:
+            # With nothing to share, the greatest sum is the best ones in order, of each group as many as may stand.
+            free = self.field.greedy(self.field.here[0], (), self.taken)
+            best = [(offer,) for offer in free[: min(asked.wanted, self.taken.total())]]
+            filling = _Filling(asked, best, free, self.field, self._terms.explorer)
+            self.taken.offers.extend(filling.offers)
+            return filling
         if self._units is None and not (self._terms.plan.is_plain and not self._together):
             last = len(self.field.asked) if self._together else asked.number + 1
             order = self.field.offers

@@ -53,7 +53,7 @@ class SlateField:
         """
         if self.plan.children:
             free = [offer for offer in free if offer in assigned or offer not in self.plan.children]
-        if free[: len(assigned)] != assigned:
+        if assigned and free[: len(assigned)] != assigned:
             free = [*assigned, *(offer for offer in free if offer not in assigned)]
         return list(_within(free, self.plan, taken.quotas())) if self.plan.quotas else free
 
@@ -129,6 +129,8 @@ class Taken:
         """How many more of each limited group may stand."""
         if not self.plan.quotas:
             return {}
+        if not self.offers:
+            return dict(self.plan.quotas)
         standing = Counter(self.plan.group_of[offer] for offer in self.offers)
         return {group: most - standing[group] for group, most in self.plan.quotas.items()}
 

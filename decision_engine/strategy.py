@@ -9,7 +9,9 @@ from decision_engine.contact_ledger import ContactClock, Direction, Scope
 from decision_engine.features.definitions import AttributeInfo, FeatureDeclarations
 from decision_engine.features.linked import Link, LinkedAttribute
 from decision_engine.identifiers import OfferName, PlacementId, StrategyVersion
+from decision_engine.model_training import ModelTraining
 from decision_engine.offers import LocalText, Offer, Placement
+from decision_engine.online import OnlineLearning
 from decision_engine.tags import Segment, Tag
 from decision_engine.triggers.definitions import Trigger
 
@@ -324,7 +326,7 @@ class Strategy:
     exploration: Exploration
     experiment: Experiment
     models: tuple[str, ...]
-    """Model names the offers refer to."""
+    """Model names the offers refer to, and the acquisition models."""
     required_models: frozenset[str]
     """Those whose absence degrades a decision; the others may run on base rates until one is promoted."""
     texts: Mapping[str, LocalText]
@@ -347,6 +349,14 @@ class Strategy:
     linked: tuple[LinkedAttribute, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     """Patterns of events that start a contact by themselves."""
+    online: OnlineLearning | None = None
+    """How it learns between two fits of its models; None does not."""
+    trainings: tuple[ModelTraining, ...] = ()
+    """How models are trained, for those of which it says more than their name."""
+
+    def training(self, model: str) -> ModelTraining:
+        """How that model is trained; one nothing is said of is a cross-sell model without wishes."""
+        return next((training for training in self.trainings if training.name == model), ModelTraining(name=model))
 
     def offer(self, name: OfferName) -> Offer | None:
         """The offer of that name."""

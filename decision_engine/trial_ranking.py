@@ -59,7 +59,8 @@ def explorer_of(
         seed=request.decision_id,
         stakes=Stakes(priorities=ranking.priorities, propensity=scores.propensity, worths=ranking.worths),
         floors=floors,
-        evidence=_evidence(scores, scorers) if trial.exploration.kind == "thompson" else {},
+        evidence=_evidence(scores, scorers) if trial.exploration.kind == "thompson" and scores.online is None else {},
+        online=scores.online,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.features.updates import EVENT_FIELDS
+from decision_engine.online import OnlineTable
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.propensity import Scorers
 from decision_engine.strategy import Strategy
@@ -26,6 +27,7 @@ from services.adapters.control_topic import ControlTopic, Handler, NodeIdentity
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
+from services.adapters.online_beliefs import OnlineBeliefs
 from services.adapters.parquet_archive import ArchivedEvent, ArchiveReader
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
@@ -34,6 +36,7 @@ from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_namespaces import RedisNamespaces
+from services.adapters.redis_online_store import OnlineKeys, RedisOnlineStore
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
 from services.adapters.redis_volume_holds import RedisVolumeHolds
 from services.adapters.redis_volume_leases import (
@@ -208,9 +211,8 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
         live = LiveStrategy(Live.of(loaded.prepared, loaded.features, provider.scorers()), active, tools, metrics)
         await live.start()
         await stack.enter_async_context(live.following())
-        node = node_name("api")
         live.on_switched = await stack.enter_async_context(
-            namespaces.announcing(lambda: namespace_use("api", node, live().prepared, live().features))
+            namespaces.announcing(lambda: namespace_use("api", node_name("api"), live().prepared, live().features))
         )
         archive = ThreadedArchive(ArchiveReader(settings.archive_path))
         yield ApiRuntime(
@@ -227,6 +229,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             checks={"store": client.ping, "bus": publisher.ping},
             archive=archive,
             attribution=archive,
+            online=await stack.enter_async_context(following_beliefs(settings, client, clock, metrics, live)),
             outbound=await stack.enter_async_context(_outbound_feed(settings, clock, metrics).following()),
             strategies=strategies,
             volumes=volumes,
@@ -235,6 +238,23 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             replays=settings.clock == "events",
             decision_timeout_ms=settings.decision_timeout_ms,
         )
+
+
+@asynccontextmanager
+async def following_beliefs(
+    settings: Settings, client: RedisClient, clock: Clock, metrics: Metrics, live: Callable[[], Live]
+) -> AsyncIterator[Callable[[], OnlineTable | None]]:
+    """What online learning believes at this moment, for the strategy that decides."""
+
+    def reader(prepared: PreparedStrategy) -> RedisOnlineStore:
+        terms = prepared.strategy.online
+        if terms is None:
+            raise ValueError(f"{prepared.strategy.version} does not learn online")
+        return RedisOnlineStore(client, OnlineKeys(settings.namespace, terms))
+
+    beliefs = OnlineBeliefs(reader, lambda: live().prepared, clock, metrics, lambda: live().scorers)
+    async with beliefs.following():
+        yield lambda: beliefs.table
 
 
 def decision_retention(settings: Settings) -> DecisionRetention:

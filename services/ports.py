@@ -263,6 +263,48 @@ class Membership:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvidence:
+    """What online learning has counted of one partition of the log, as stored: a header that says how far the log was
+    taken, cells and options by name."""
+
+    header: bytes
+    cells: Mapping[str, bytes]
+    options: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceWrite:
+    """What changed of it (None: gone), accepted only while the header is still `expected` (None: none yet)."""
+
+    expected: bytes | None
+    header: bytes
+    cells: Mapping[str, bytes | None]
+    options: Mapping[str, bytes | None]
+
+
+class EvidenceStore(Protocol):
+    """What online learning has counted, by partition of the log. Raises StoreUnavailable."""
+
+    async def header(self, partition: int) -> bytes | None: ...
+
+    async def load(self, partition: int) -> StoredEvidence | None: ...
+
+    async def save(self, partition: int, write: EvidenceWrite) -> bool:
+        """Writes all of it in one step, or nothing: False where the header was another."""
+        ...
+
+
+class EvidenceReader(Protocol):
+    """The same for those who decide by it. Raises StoreUnavailable."""
+
+    async def headers(self) -> dict[int, bytes]:
+        """By partition; a header that is the same means the same evidence."""
+        ...
+
+    async def cells(self, partition: int) -> dict[str, bytes]: ...
+
+
 class CustomerReader(Protocol):
     """Where the states of one layout are read. Raises StoreUnavailable."""
 
@@ -305,7 +347,8 @@ class DecisionStore(CustomerReader, Protocol):
         claim: IdempotencyClaim | None,
         answer: bytes,
     ) -> bytes | None:
-        """Keeps the record, its options and the idempotent answer, one round trip; the answer as `keep_answer` does."""
+        """Keeps the record, its options and the idempotent answer, one round trip; the answer as `keep_answer` does,
+        and nothing at all where another attempt has the key."""
         ...
 
     async def keep_answer(self, claim: IdempotencyClaim, answer: bytes) -> bytes | None:

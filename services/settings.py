@@ -11,6 +11,7 @@ from services.ports import SettingsInvalid
 
 PREFIX = "KAIROS_"
 AUTH_KINDS = ("off", "api_key")
+APPROVALS = ("person", "checks")
 CLOCK_KINDS = ("system", "events")
 NOT_SETTINGS = ("KAIROS_DATA", "KAIROS_TEST_", "KAIROS_CONDITION_PAIRS", "KAIROS_WRITE_GOLDEN")
 """Names (or their beginnings) that tests and measurements read; the program itself does not."""
@@ -54,6 +55,17 @@ class Settings:
     learner_min_positives: int = _documented(200, "positive rows before a first model is fitted")
     learner_step_rows: int = _documented(20_000, "further labelled rows before the next fit")
     learner_poll_seconds: float = _documented(10.0, "how often the learner looks at the archive")
+    learner_timetable: str = _documented(
+        "", "also fit at: every 6h | daily 03:00 | weekly sun 03:00, in the bank's time"
+    )
+    learner_drift_seconds: float = _documented(300.0, "how often the learner looks for drift; 0: never")
+    learner_drift_rows: int = _documented(20_000, "newest labelled rows that a fit started by drift learns from")
+    learner_drift_rest_seconds: float = _documented(
+        6 * 3_600.0, "how long after any fit of a model drift may not start another"
+    )
+    learner_approval: str = _documented(
+        "person", f"who lets a version serve that passed its checks: {' | '.join(APPROVALS)}"
+    )
     prices_seconds: float = _documented(180.0, "how often the pacer prices scarce resources anew")
     prices_fresh_seconds: int = _documented(900, "how old prices may be before they fade")
     attribution_seconds: int = _documented(7 * 86_400, "how long after an impression a response counts")
@@ -102,6 +114,8 @@ def _contradictions(settings: Settings) -> list[str]:
     problems = []
     if settings.auth not in AUTH_KINDS:
         problems.append(f"KAIROS_AUTH: one of {', '.join(AUTH_KINDS)} (is {settings.auth!r})")
+    if settings.learner_approval not in APPROVALS:
+        problems.append(f"KAIROS_LEARNER_APPROVAL: one of {', '.join(APPROVALS)} (is {settings.learner_approval!r})")
     if settings.clock not in CLOCK_KINDS:
         problems.append(f"KAIROS_CLOCK: one of {', '.join(CLOCK_KINDS)} (is {settings.clock!r})")
     if settings.auth == "off" and not _is_loopback(settings.host):

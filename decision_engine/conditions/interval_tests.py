@@ -61,6 +61,18 @@ class IntervalTests:
             possible &= _held(layer, numbers)
         return int.from_bytes(np.packbits(possible, bitorder="little").tobytes(), "little")
 
+    def masks(self, values: Sequence[Mapping[str, Value]]) -> list[int]:
+        """The same for many at once. Raises TypeError when any of the values is no number."""
+        if not values:
+            return []
+        numbers = np.stack([self._numbers(each) for each in values])
+        possible = _held(self.layers[0], numbers)
+        for layer in self.layers[1:]:
+            possible &= _held(layer, numbers)
+        packed = np.packbits(possible, axis=1, bitorder="little")
+        width, joined = packed.shape[1], packed.tobytes()
+        return [int.from_bytes(joined[at : at + width], "little") for at in range(0, len(joined), width)]
+
     def _numbers(self, values: Mapping[str, Value]) -> _Doubles:
         found = self.attributes.values(values, math.nan)
         try:
@@ -109,8 +121,8 @@ def _layer(places: Sequence[tuple[int, float, float]]) -> _Layer:
 
 
 def _held(layer: _Layer, numbers: _Doubles) -> NDArray[np.bool_]:
-    """NaN, which an unknown value is, lies in no interval."""
-    asked = numbers[layer.attributes].repeat(layer.lengths)
+    """NaN, which an unknown value is, lies in no interval. `numbers` may be those of many, one a row."""
+    asked = numbers[..., layer.attributes].repeat(layer.lengths, axis=-1)
     held = asked >= layer.least
     if layer.most is not None:
         held &= asked <= layer.most

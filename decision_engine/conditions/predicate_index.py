@@ -77,13 +77,25 @@ class PredicateIndex:
         except TypeError:
             return self._evaluate(well_typed(facts, self.kinds), only)
 
+    def evaluate_all(self, facts: Sequence[Facts]) -> list[int]:
+        """For each of many what `evaluate` says of it alone; the intervals of all are compared together."""
+        try:
+            masks = [-1] * len(facts) if self.intervals is None else self.intervals.masks([f.values for f in facts])
+            return [self._narrowed(self.possible & mask, each, None) for mask, each in zip(masks, facts, strict=True)]
+        except TypeError:
+            return [self.evaluate(each) for each in facts]
+
     def _evaluate(self, facts: Facts, only: int | None) -> int:
         alive = self.possible
         if only is not None:
             alive &= only | (-1 << self.size)
-        get = facts.values.get
         if self.intervals is not None:
             alive &= self.intervals.mask(facts.values)
+        return self._narrowed(alive, facts, only)
+
+    def _narrowed(self, alive: int, facts: Facts, only: int | None) -> int:
+        """What all but the intervals leave of the conjunctions, as rules."""
+        get = facts.values.get
         for entry in self.lookups:
             alive &= entry.masks.get(get(entry.attribute), entry.others)
         for group in self.thresholds:
@@ -103,8 +115,10 @@ class PredicateIndex:
         for bit in _bits(alive & self.remaining):
             if only is not None and bit >= self.size and not self.owners[bit - self.size] & only:
                 continue
-            if not all(test(facts) is True for test in self.remainders[bit]):
-                alive &= ~(1 << bit)
+            for test in self.remainders[bit]:
+                if test(facts) is not True:
+                    alive &= ~(1 << bit)
+                    break
         return alive
 
     def _with_owners(self, alive: int) -> int:

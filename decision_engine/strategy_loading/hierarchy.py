@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decision_engine.identifiers import key32
 from decision_engine.strategy_loading.rules import read_lever
 from decision_engine.strategy_loading.section import Section, distinct, suggestion
+from decision_engine.strategy_loading.trainings import TRAINING_KEYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ def _models(root: Section) -> dict[str, bool]:
         name = section.name("name")
         names.append(name)
         models[name] = section.flag("required", default=False)
+        for key in TRAINING_KEYS:
+            section.has(key)  # read where attributes and offers are known
         section.finish()
     distinct(sections, names, "name")
     models.pop("", None)

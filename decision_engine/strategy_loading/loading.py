@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from decision_engine.contact_ledger import Scope
 from decision_engine.errors import StrategyInvalid
 from decision_engine.identifiers import PlacementId, StrategyVersion, key32
+from decision_engine.model_training import newcomers_of
 from decision_engine.offers import LocalText, Offer, Placement
 from decision_engine.strategy import ConsentPurpose, ContactLimit, Strategy
 from decision_engine.strategy_loading.attribution import Attributable, read_attribution
@@ -23,10 +24,12 @@ from decision_engine.strategy_loading.feature_declarations import EventFields
 from decision_engine.strategy_loading.gates import read_consents, read_service_first, read_suitability
 from decision_engine.strategy_loading.hierarchy import Hierarchy, read_hierarchy
 from decision_engine.strategy_loading.levers import lever_names, read_lever_changes, with_added_weights
+from decision_engine.strategy_loading.online import read_online
 from decision_engine.strategy_loading.placements import read_placements
 from decision_engine.strategy_loading.rules import Language, Policy, read_policies
 from decision_engine.strategy_loading.section import Problems, Section
 from decision_engine.strategy_loading.slates import read_slate
+from decision_engine.strategy_loading.trainings import TrainingNames, read_trainings
 from decision_engine.strategy_loading.triggers import TriggerNames, read_triggers
 from decision_engine.strategy_loading.versioning import strategy_version
 from decision_engine.strategy_loading.volumes import read_volumes, volume_names
@@ -103,8 +106,27 @@ def _completed(
 ) -> Strategy:
     """Adds what is declared over offers, placements and attributes."""
     _check_channels(root, strategy.placements)
+    strategy = _with_trainings(root, strategy, tuple(hierarchy.groups), vocabulary)
     strategy = _with_attribution(root, _with_sections_over_offers(root, strategy, hierarchy), event_fields)
     return _with_triggers(root, strategy, hierarchy, vocabulary, event_fields)
+
+
+def _with_trainings(root: Section, strategy: Strategy, groups: Sequence[str], vocabulary: Vocabulary) -> Strategy:
+    """Adds how models are trained; an acquisition model is one of the strategy's though no offer names it."""
+    known = TrainingNames(
+        dictionary=strategy.dictionary,
+        vocabulary=vocabulary,
+        profile=frozenset(attribute.name for attribute in strategy.declarations.profile),
+        context={fact.name: fact.type for fact in strategy.declarations.context},
+        groups=groups,
+        offers=strategy.offers,
+        locales=strategy.locales,
+    )
+    trainings = read_trainings(root, known)
+    models = {*strategy.models, *(newcomers.model for newcomers in newcomers_of(trainings, strategy.offers))}
+    scores = frozenset(training.score for training in trainings if training.score is not None)
+    declarations = replace(strategy.declarations, inferred=scores)
+    return replace(strategy, trainings=trainings, models=tuple(sorted(models)), declarations=declarations)
 
 
 def _with_sections_over_offers(root: Section, strategy: Strategy, hierarchy: Hierarchy) -> Strategy:
@@ -118,6 +140,7 @@ def _with_sections_over_offers(root: Section, strategy: Strategy, hierarchy: Hie
         strategy,
         volumes=read_volumes(root, volume_scopes),
         slate=read_slate(root, offers, groups, channels),
+        online=read_online(root, [segment.name for segment in strategy.segments]),
         holdouts=experiments.holdouts,
         experiments=experiments.layers,
     )

@@ -12,6 +12,8 @@ from decision_engine.strategy import Strategy
 _DIGEST_BYTES = 6
 _DERIVED_FIELDS = frozenset({"version", "dictionary", "texts"})
 """They follow from the other fields and from the program."""
+_ABSENT_WHEN_NONE = frozenset({"online", "trainings", "inferred"})
+"""A strategy that does not declare them is the one it was before they could be declared."""
 
 
 def strategy_version(strategy: Strategy) -> StrategyVersion:
@@ -20,6 +22,7 @@ def strategy_version(strategy: Strategy) -> StrategyVersion:
         field.name: _plain(getattr(strategy, field.name))
         for field in fields(strategy)
         if field.name not in _DERIVED_FIELDS
+        and (field.name not in _ABSENT_WHEN_NONE or getattr(strategy, field.name) not in (None, ()))
     }
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return StrategyVersion(f"{strategy.name}-{blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()}")
@@ -30,7 +33,8 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: _plain(part) for name, part in parts.items() if part or name not in _ABSENT_WHEN_NONE}
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, frozenset):

@@ -81,6 +81,8 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         ),
         "trigger_memory_dropped_total": Declared("counter", (), "What trigger memories had no room for"),
         "outbound_published_total": Declared("counter", ("channel",), "Triggered contacts published for delivery"),
+        "online_posterior_age_seconds": Declared("gauge", (), "Age of the newest response that beliefs were made from"),
+        "online_refreshes_total": Declared("counter", ("outcome",), "Readings of the evidence of online learning"),
         "strategy_info": Declared("gauge", ("version",), "1 for the strategy that decides now"),
     }
 )

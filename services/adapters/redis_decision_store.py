@@ -7,12 +7,12 @@ import orjson
 
 from decision_engine.features.linked import LinkKind, LinkRef
 from decision_engine.identifiers import CustomerId, DecisionId
-from services.adapters.redis_client import Command, RedisClient, Reply, ReplyError
+from services.adapters.redis_client import Argument, Command, RedisClient, Reply
 from services.adapters.redis_keys import MEMBERS_KEPT, RedisKeys
 from services.adapters.redis_state_store import items_of
 from services.ports import CustomerReading, IdempotencyClaim, TrackedOption
 
-_KEEP_ANSWER = "kairos_keep_answer"
+_KEEP_ANSWER, _KEEP_DECISION = "kairos_keep_answer", "kairos_keep_decision"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +85,22 @@ class RedisDecisionStore:
         claim: IdempotencyClaim | None,
         answer: bytes,
     ) -> bytes | None:
-        """Keeps the record and its options, and the answer as `keep_answer` does, side by side."""
+        """Keeps the record and its options, and with a claim the answer as `keep_answer` does: all of it or, where
+        another attempt has the key, nothing. Attempts at one firing share the decision's id: the first one stands."""
         retention = self._retention
-        commands: list[Command] = [("SET", self._keys.decision(decision_id), record, "EX", retention.record_s)]
-        commands += [
-            ("SET", self._keys.tracked(option.tracking_id), orjson.dumps(option), "EX", retention.tracked_s)
-            for option in options
-        ]
+        name, tracked = self._keys.decision(decision_id), [self._keys.tracked(option.tracking_id) for option in options]
         if claim is None:
+            commands: list[Command] = [("SET", name, record, "EX", retention.record_s)]
+            commands += [
+                ("SET", key, orjson.dumps(option), "EX", retention.tracked_s)
+                for key, option in zip(tracked, options, strict=True)
+            ]
             await self._client.execute_many(commands)
             return None
-        name = self._keys.idempotency(claim.key)
-        commands.append(("FCALL", _KEEP_ANSWER, 1, name, claim.value, answer, retention.idempotency_s))
-        try:
-            *_, held = await self._client.execute_many(commands)
-        except ReplyError:
-            # One was refused, and maybe only for want of the function, which `call` brings back.
-            await self._client.execute_many(commands[:-1])
-            return await self.keep_answer(claim, answer)
-        return _bytes(held)
+        keys = (self._keys.idempotency(claim.key), name, *tracked)
+        arguments: list[Argument] = [claim.value, answer, retention.idempotency_s]
+        arguments += [retention.record_s, record, retention.tracked_s, *(orjson.dumps(option) for option in options)]
+        return _bytes(await self._client.call(_KEEP_DECISION, keys, arguments))
 
     async def keep_answer(self, claim: IdempotencyClaim, answer: bytes) -> bytes | None:
         """Puts the answer under its key unless another attempt has it; what that left there then."""

@@ -116,16 +116,18 @@ local function postpone(keys, args)
   return 1
 end
 
--- KEYS: the fence, then the progress hash. ARGV: the fence's value, then pairs of field and offset. An offset only moves
--- forward. Answers 1, or -1 where the fence has fallen.
+-- KEYS: the fence, then one or more progress hashes. ARGV: the fence's value, then pairs of field and offset, the same for
+-- all of them. An offset only moves forward. Answers 1, or -1 where the fence has fallen.
 local function progress(keys, args)
   if not fenced(keys[1], args[1]) then
     return -1
   end
-  for i = 2, #args, 2 do
-    local stands = redis.call('HGET', keys[2], args[i])
-    if not stands or tonumber(stands) < tonumber(args[i + 1]) then
-      redis.call('HSET', keys[2], args[i], args[i + 1])
+  for k = 2, #keys do
+    for i = 2, #args, 2 do
+      local stands = redis.call('HGET', keys[k], args[i])
+      if not stands or tonumber(stands) < tonumber(args[i + 1]) then
+        redis.call('HSET', keys[k], args[i], args[i + 1])
+      end
     end
   end
   return 1
@@ -513,7 +515,23 @@ local function keep_answer(keys, args)
   return nil
 end
 
+-- KEYS: an idempotency key, the decision's record, its tracked options. ARGV: as for `keep_answer`, then seconds to keep the
+-- record, and it, seconds to keep the options, and each of them. Where another attempt's answer or claim stands nothing is
+-- written: whatever is known of the decision is that attempt's. Answers as `keep_answer` does.
+local function keep_decision(keys, args)
+  local held = keep_answer(keys, args)
+  if held then
+    return held
+  end
+  redis.call('SET', keys[2], args[5], 'EX', args[4])
+  for i = 3, #keys do
+    redis.call('SET', keys[i], args[i + 4], 'EX', args[6])
+  end
+  return nil
+end
+
 redis.register_function('kairos_keep_answer', keep_answer)
+redis.register_function('kairos_keep_decision', keep_decision)
 redis.register_function('kairos_save', save)
 redis.register_function('kairos_save_watched', save_watched)
 redis.register_function('kairos_remember', remember)

@@ -32,6 +32,16 @@ class RedisKeys:
         """When the trigger memories of this store were begun: lost with them."""
         return f"{self.namespace}:triggers-begun"
 
+    @property
+    def matched(self) -> str:
+        """For each topic and partition up to where triggers have seen the log (a hash); it belongs to no layout."""
+        return f"{self.namespace}:matched"
+
+    @property
+    def unmatched(self) -> str:
+        """For each topic and partition up to where the states of this layout may hold what no trigger has seen."""
+        return f"{self.namespace}:unmatched:{self.layout}"
+
     def ledger(self, customer_id: CustomerId) -> str:
         """The contact records."""
         return f"{self.namespace}:{{{customer_id}}}:ledger"

@@ -178,7 +178,7 @@ def _use(member: bytes) -> NamespaceUse:
     return NamespaceUse(role=role, layout=layout, version=version, node=node)
 
 
-_KINDS = (b"epoch", b"progress", b"whole", b"complete", b"state", b"fence", b"rebuild")
+_KINDS = (b"epoch", b"progress", b"whole", b"complete", b"state", b"fence", b"rebuild", b"unmatched")
 
 
 def _layout_of(name: bytes) -> str | None:

@@ -83,9 +83,40 @@ class RedisStateStore:
 
     async def record_progress(self, positions: Mapping[Partition, int]) -> None:
         """Notes, after the states were written, up to where (exclusive) they hold each partition."""
+        await self._note(positions, self._keys.progress)
+
+    async def record_matched(self, positions: Mapping[Partition, int]) -> None:
+        """As `record_progress`, and in the same step that triggers have seen each partition so far, too."""
+        await self._note(positions, self._keys.progress, self._keys.matched)
+
+    async def mark_unmatched(self, positions: Mapping[Partition, int]) -> None:
+        """Notes, before states are written, up to where they may come to hold what no trigger has seen."""
+        await self._note(positions, self._keys.unmatched)
+
+    async def begin_matching(self, positions: Mapping[Partition, int]) -> None:
+        """Notes that triggers see each partition from there on, where that is news."""
+        await self._note(positions, self._keys.matched)
+
+    async def matched(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
+        """Up to where (exclusive) triggers have seen each partition; None where nobody has said."""
+        return await self._noted(self._keys.matched, list(partitions))
+
+    async def unmatched(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
+        """Up to where (exclusive) states of this layout may hold what no trigger has seen; None for nowhere."""
+        return await self._noted(self._keys.unmatched, list(partitions))
+
+    async def _note(self, positions: Mapping[Partition, int], *hashes: str) -> None:
+        if not positions:
+            return
         pairs = [part for (topic, number), offset in positions.items() for part in (f"{topic}/{number}", offset)]
-        keys = (self._keys.fence(self._writer), self._keys.progress)
+        keys = (self._keys.fence(self._writer), *hashes)
         _unfallen(await self._client.call("kairos_progress", keys, (self._fence, *pairs)))
+
+    async def _noted(self, name: str, asked: Sequence[Partition]) -> dict[Partition, int | None]:
+        if not asked:
+            return {}
+        values = items_of(await self._client.execute("HMGET", name, *(f"{topic}/{number}" for topic, number in asked)))
+        return {p: int(v) if isinstance(v, bytes) else None for p, v in zip(asked, values, strict=True)}
 
     async def mark_whole(self, partitions: Iterable[Partition], of: int) -> None:
         """Notes that the states hold all of these partitions; once they hold `of` partitions they are complete, and

@@ -58,6 +58,7 @@ class HotRoutes:
                 volumes=runtime.volumes,
                 keeper=runtime.keeper,
                 shadows=runtime.shadows,
+                online=runtime.online,
             )
         )
         self._record_response = RecordResponse(

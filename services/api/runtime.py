@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from decision_engine.online import OnlineTable
 from services.api.authentication import Authenticator
 from services.api.stream_feed import OutboundFeed
 from services.api.stream_response import StreamLimits
@@ -58,6 +59,8 @@ class ApiRuntime:
     """Keeps records behind their answers; drained before the store is closed."""
     shadows: ShadowScoring | None = None
     """Asks the models in the shadow; None where nobody does."""
+    online: Callable[[], OnlineTable | None] = lambda: None
+    """What online learning believes at this moment."""
     outbound: OutboundFeed | None = None
     """This node's view of the outbound topic, for streams; None serves none."""
     stream_limits: StreamLimits = field(default_factory=StreamLimits)

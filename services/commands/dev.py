@@ -122,10 +122,11 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
 
 
 def _optional_roles(settings: Settings, strategy: Strategy) -> tuple[str, ...]:
-    """Those that have something to do: prices for volumes, credit for conversions, receivers to deliver to."""
+    """Those that have something to do: prices for volumes, credit for conversions, beliefs to learn, receivers."""
     wanted = {
         "pacer": bool(strategy.volumes),
         "attributor": strategy.attribution is not None,
+        "online-learner": strategy.online is not None,
         "deliver": settings.webhooks_file is not None,
     }
     return tuple(role for role, is_wanted in wanted.items() if is_wanted)
@@ -229,6 +230,7 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_LEARNER_MIN_POSITIVES": "100",
         "KAIROS_LEARNER_STEP_ROWS": "3000",
         "KAIROS_LEARNER_POLL_SECONDS": "5",
+        "KAIROS_LEARNER_APPROVAL": "checks",  # nobody sits beside a demo to approve
         "KAIROS_PRICES_SECONDS": "10",
         "KAIROS_PRICES_FRESH_SECONDS": "86400",  # a simulated day takes a minute
     }

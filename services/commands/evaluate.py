@@ -1,10 +1,11 @@
-"""`kairos evaluate`: how good a model is on the decision log, what another policy would have earned on it, or what the
-service's features are worth on Berka."""
+"""`kairos evaluate`: how good a model is on the decision log, what another policy would have earned on it, why a
+decision's options got their probabilities, or what the service's features are worth on Berka."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,6 +19,7 @@ from models.registry import ModelRegistry
 from models.training.take_up import FIT_DAYS, HORIZON_MONTHS, TEST_DAY, TakeUpReport, judge_take_up
 from services.adapters.file_strategy_source import load_strategy_file
 from services.bootstrap import load_strategy, strategy_finder
+from services.commands.evaluation_report import add_report_arguments, explain_decision, write_report
 from services.commands.policy_evaluation import add_policy_arguments, evaluate_policy
 from services.commands.train import moment_ms
 from services.ports import ShellError
@@ -25,15 +27,19 @@ from services.settings import read_settings
 
 NAME = "evaluate"
 HELP = (
-    "judge a model or (policy) a way of deciding on the decision log, or (berka) the service's features on a real bank"
+    "judge a model, with plots (report), or a way of deciding (policy) on the decision log; say why a decision got its "
+    "probabilities (explain); or judge the service's features on a real bank (berka)"
 )
 EXAMPLE = """kairos evaluate --model cross_sell
+  kairos evaluate report --model cross_sell --out var/reports --group gender --group age:30,45,60
+  kairos evaluate explain 01JD7ZK3V8Q4X9T2M5R6W7Y8AB
   kairos evaluate policy --model cross_sell --clip 20
   kairos evaluate policy --draft deploy/strategies/demo_bank --json
   kairos evaluate berka --snapshots var/snapshots --labels-from ../shared/data"""
 
 _BERKA_STRATEGY = Path("deploy/strategies/berka")
 _DATA = Path("../shared/data")
+_WHAT = ("log", "report", "explain", "policy", "berka")
 
 
 class EvaluationFailed(ShellError):
@@ -42,14 +48,15 @@ class EvaluationFailed(ShellError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to judge, on what."""
-    parser.add_argument("what", nargs="?", choices=("log", "policy", "berka"), default="log", help="default: log")
-    log = parser.add_argument_group("log, policy: a registered model on archived decisions and responses")
+    parser.add_argument("what", nargs="?", choices=_WHAT, default="log", help="default: log")
+    log = parser.add_argument_group("log, report, policy: a registered model on archived decisions and responses")
     log.add_argument("--archive", type=Path, help="root of the archive (default KAIROS_ARCHIVE_PATH)")
     log.add_argument("--models", type=Path, help="root of the model registry (default KAIROS_MODEL_PATH)")
     log.add_argument("--model", help="model name")
     log.add_argument("--version", help="version (default: the newest of the model)")
     log.add_argument("--since", type=moment_ms, help="first decision time (default: what the model never learnt from)")
     log.add_argument("--attribution-seconds", type=int, help="default: as the model was trained")
+    add_report_arguments(parser)
     add_policy_arguments(parser)
     berka = parser.add_argument_group("berka: first loan within six months, from snapshots of the service's attributes")
     berka.add_argument("--snapshots", type=Path, default=Path("var/snapshots"), help="folder of the snapshots")
@@ -62,11 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the report; for a policy, status 2 says that nothing is to be concluded. Raises EvaluationFailed,
     StrategyInvalid."""
-    report: Callable[[argparse.Namespace], list[str]] = _berka if args.what == "berka" else _log
+    reports: dict[str, Callable[[argparse.Namespace], list[str]]] = {
+        "log": _log, "report": _full, "explain": explain_decision, "berka": _berka
+    }  # fmt: skip
     try:
         if args.what == "policy":
             return evaluate_policy(args)
-        lines = report(args)
+        lines = reports[args.what](args)
     except (ModelsError, OSError) as error:
         raise EvaluationFailed(str(error)) from error
     print("\n".join(lines))
@@ -74,6 +83,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _log(args: argparse.Namespace) -> list[str]:
+    asked = _asked(args)
+    return log_report(asked.query, asked.registry.load(asked.version), asked.learnt_until_ms, _progress)
+
+
+def _full(args: argparse.Namespace) -> list[str]:
+    asked = _asked(args)
+    return write_report(args, asked.version, asked.query)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The version to judge, where it is, the part of the log, and where the rows end that it learnt from."""
+
+    version: str
+    registry: ModelRegistry
+    query: LogQuery
+    learnt_until_ms: int
+
+
+def _asked(args: argparse.Namespace) -> _Asked:
     settings = read_settings(os.environ)
     if args.model is None and args.version is None:
         raise EvaluationFailed("which model? Give --model NAME or --version VERSION")
@@ -94,7 +123,7 @@ def _log(args: argparse.Namespace) -> list[str]:
         period=TimeRange(since_ms=learnt_until_ms if args.since is None else args.since),
         strategy_of=strategy_finder(settings),
     )
-    return log_report(query, registry.load(version), learnt_until_ms, _progress)
+    return _Asked(version, registry, query, learnt_until_ms)
 
 
 def _berka(args: argparse.Namespace) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from models.decision_log.records import read_decisions
 from services.adapters.file_strategy_source import load_strategy_file
 from services.bootstrap import strategy_finder
+from services.commands.day_simulation import add_day_arguments, simulate_strategy
 from services.commands.scarcity_report import CUSTOMERS, DAYS, SEEDS, compare_scarcity, print_scarcity
 from services.settings import read_settings
 from services.simulation.archived_policies import ArchiveJudge
@@ -17,16 +18,17 @@ from services.simulation.population import make_population
 from services.simulation.served_decisions import BASE_RATE_POLICY, MODEL_POLICY
 
 NAME = "simulate"
-HELP = "compare policies by the known truth of the simulated bank: a closed loop in this process, or an archive"
+HELP = "a draft strategy over a recorded day; or policies by the known truth of the simulated bank"
 EXAMPLE = "kairos simulate policies --customers 1000 --days 8 --seed 1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which bank, which strategy, and whether to run the loop or to judge an archive."""
     parser.add_argument(
-        "what", nargs="?", choices=("policies", "scarcity"), default="policies",
+        "what", nargs="?", choices=("policies", "scarcity", "strategy"), default="policies",
         help="policies: the closed loop in one process (the default); with --decisions-archive the archive is judged. "
-        "scarcity: sharing out scarce stock and budgets by dual prices, plain pacing and first come",
+        "scarcity: sharing out scarce stock and budgets by dual prices, plain pacing and first come. "
+        "strategy: a draft decides a recorded day again, beside the active strategy",
     )  # fmt: skip
     parser.add_argument("--decisions-archive", type=Path, help="judge the decisions of this archive instead")
     parser.add_argument("--strategy", type=Path, help="file or folder (default: KAIROS_STRATEGY_PATH)")
@@ -37,10 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, help="days measured with the model (default 8; scarcity: 5)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="scarcity: banks compared, from --seed on (default 6)")
     parser.add_argument("--epsilon", type=float, help="share of explored decisions (default: the strategy's own)")
+    add_day_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table. Raises StrategyInvalid, NothingToCompare."""
+    """Prints the table. Raises StrategyInvalid, NothingToCompare, SimulationRefused."""
+    if args.what == "strategy":
+        return simulate_strategy(args)
     if args.what == "scarcity":
         seeds = range(args.seed, args.seed + max(1, args.seeds))
         print_scarcity(compare_scarcity(args.customers or CUSTOMERS, args.days or DAYS, seeds, _progress))

@@ -35,6 +35,7 @@ from services.workers.consumer import BatchConsumer, Pace
 from services.workers.dead_letters import DeadLetters
 from services.workers.state_builder import PreparedBatch, StateBuilder
 from services.workers.store_progress import SeekableStream, StoreProgress
+from services.workers.trigger_progress import TriggerProgress
 
 NAME = "state-builder"
 HELP = "fold events from the bus into customer state, each exactly once"
@@ -111,7 +112,8 @@ async def build_states(
             consumer_group(features.layout),
             on_revoked=lambda lost: revoked(lost),  # noqa: PLW0108 - the consumer needs the stream first
         )
-        work = await assemble(settings, features, metrics, Connections(client, publisher, stream), links)
+        connections = Connections(client, publisher, stream)
+        work = await assemble(settings, features, metrics, connections, links, serving=firing_for is not None)
         hand_over_s = settings.kafka_session_timeout_ms / 3000
         triggering = None
         if firing_for is not None:
@@ -150,8 +152,11 @@ async def assemble(
     metrics: Metrics,
     open_to: Connections,
     links: tuple[Link, ...] = (),
+    *,
+    serving: bool = False,
 ) -> StateBuilder:
-    """The work of a builder on open connections; begins the namespace of the layout."""
+    """The work of a builder on open connections; begins the namespace of the layout. `serving` says whether it builds
+    for a strategy that decides, whose triggers then see what is folded."""
     keys = RedisKeys(settings.namespace, features.layout)
     store, wall_clock = RedisStateStore(open_to.client, keys), SystemClock()
     await store.begin_namespace()
@@ -171,7 +176,11 @@ async def assemble(
         ingest=ingest,
         dead_letters=DeadLetters(open_to.publisher, metrics),
         progress=StoreProgress(
-            store, open_to.stream, metrics, end_slack=0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
+            store,
+            open_to.stream,
+            metrics,
+            end_slack=0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK,
+            triggers=TriggerProgress(store, serving=serving),
         ),
         wall_clock=None if event_clock else wall_clock,
     )

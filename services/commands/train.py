@@ -4,31 +4,40 @@ import argparse
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from decision_engine.model_training import Family
 from decision_engine.strategy import Strategy
 from models.decision_log.archive_files import TimeRange
+from models.decision_log.input_meanings import input_meanings
 from models.decision_log.labelled_rows import LogQuery
 from models.decision_log.offer_catalogue import encode_catalogue, offer_facts, unlearnable_attributes
+from models.decision_log.protected_attributes import protected_attributes
 from models.errors import ModelsError
+from models.evaluation.promotion_checks import promotion_problems
 from models.evaluation.report import manifest_summary
 from models.manifest import Manifest
 from models.registry import ModelRegistry
+from models.training.churn import ChurnQuery, train_churn
 from models.training.fit import FitSettings
 from models.training.pipeline import train_version
-from models.training.promotion import promotion_problems
 from services.adapters.control_topic import control_event
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import load_strategy, open_publisher
+from services.commands.model_approvals import promotion_in_place_of, serving_version
+from services.commands.models_now import models_now
 from services.ports import ShellError
 from services.settings import Settings, read_settings
-from services.use_cases.model_acts import Act, promotion_of
+from services.use_cases.model_acts import Act
 
 NAME = "train"
-HELP = "fit one model from the archive, print how good it is, register it, and promote it if asked to"
-EXAMPLE = "kairos train --archive var/archive --model cross_sell --out var/models --promote --approved-by zhao"
+HELP = "fit models from the archive, or churn models from snapshots, print how good they are, register, and promote"
+EXAMPLE = """kairos train --archive var/archive --model cross_sell --out var/models --promote --approved-by zhao
+  kairos train --family acquisition --tune 30
+  kairos train --family churn --snapshots var/snapshots"""
 
 
 class TrainingFailed(ShellError):
@@ -39,7 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What, from what, where to."""
     parser.add_argument("--archive", type=Path, help="root of the archive (default KAIROS_ARCHIVE_PATH)")
     parser.add_argument("--out", type=Path, help="root of the model registry (default KAIROS_MODEL_PATH)")
-    parser.add_argument("--model", required=True, help="model name, as the strategy's offers refer to it")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", help="model name, as the strategy declares it")
+    which.add_argument("--family", choices=tuple(Family), help="all models of the family that the strategy declares")
+    parser.add_argument("--snapshots", type=Path, default=Path("var/snapshots"),
+                        help="folder that `kairos snapshot` wrote: churn learns from it, and the newest one says who "
+                        "belongs to a protected group (default var/snapshots)")  # fmt: skip
+    parser.add_argument(
+        "--half-life-rows",
+        type=_rows,
+        default=0,
+        metavar="N",
+        help="rows N older count half, and no row is kept from learning (default 0: all alike, the newest judge)",
+    )
+    parser.add_argument("--tune", type=_trials, default=0, metavar="N",
+                        help="try N sets of parameters on the validation part, with Optuna (default 0)")  # fmt: skip
     parser.add_argument("--since", type=moment_ms, help="first decision time, RFC 3339 (default: all)")
     parser.add_argument("--until", type=moment_ms, help="decision time to stop before, RFC 3339")
     parser.add_argument("--attribution-seconds", type=int, help="default KAIROS_ATTRIBUTION_SECONDS")
@@ -63,26 +86,64 @@ def run(args: argparse.Namespace) -> int:
     strategy = load_strategy(settings).strategy
     if args.write_catalogue is not None:
         args.write_catalogue.write_text(encode_catalogue(offer_facts(strategy)), encoding="utf-8")
-    try:
-        registry = ModelRegistry(args.out or settings.model_path)
-        query, fit = log_query(args, settings, strategy), FitSettings(seed=args.seed, threads=args.threads)
-        manifest = train_version(query, fit, registry, datetime.now(UTC), _progress)
-    except (ModelsError, OSError) as error:
-        raise TrainingFailed(str(error)) from error
-    print("\n".join(manifest_summary(manifest)))
-    return _promote(args, settings, manifest, act) if args.promote else 0
+    names = [args.model] if args.model else models_of(strategy, Family(args.family))
+    registry = ModelRegistry(args.out or settings.model_path)
+    for name in names:
+        try:
+            manifest = _train(args, settings, strategy, registry, name)
+        except (ModelsError, OSError) as error:
+            raise TrainingFailed(str(error)) from error
+        print("\n".join(manifest_summary(manifest)))
+        if args.promote:
+            _promote(args, settings, manifest, act)
+    return 0
 
 
-def log_query(args: argparse.Namespace, settings: Settings, strategy: Strategy) -> LogQuery:
+def models_of(strategy: Strategy, family: Family) -> list[str]:
+    """The strategy's models of a family. Raises TrainingFailed when it has none."""
+    declared = [training.name for training in strategy.trainings if training.family is Family.CHURN]
+    names = [name for name in (*strategy.models, *declared) if strategy.training(name).family is family]
+    if not names:
+        raise TrainingFailed(f"the strategy {strategy.name} declares no model of the family {family}")
+    return names
+
+
+def _train(
+    args: argparse.Namespace, settings: Settings, strategy: Strategy, registry: ModelRegistry, name: str
+) -> Manifest:
+    fit = FitSettings(seed=args.seed, threads=args.threads, tune=args.tune, half_life_rows=args.half_life_rows)
+    now = datetime.now(UTC)
+    if strategy.training(name).family is Family.CHURN:
+        return train_churn(churn_query(strategy, name, args.snapshots), fit, registry, now, _progress)
+    return train_version(log_query(args, settings, strategy, name), fit, registry, now, _progress)
+
+
+def churn_query(strategy: Strategy, name: str, snapshots: Path) -> ChurnQuery:
+    """What a churn model of the strategy learns from."""
+    return ChurnQuery(
+        training=strategy.training(name),
+        snapshots=snapshots,
+        dictionary=strategy.dictionary,
+        zone=ZoneInfo(strategy.time_zone),
+        excluded=unlearnable_attributes(strategy),
+        meanings=input_meanings(strategy),
+    )
+
+
+def log_query(args: argparse.Namespace, settings: Settings, strategy: Strategy, model: str) -> LogQuery:
     """The part of the log these arguments name, over the strategy's offers."""
+    training = strategy.training(model)
     return LogQuery(
-        model=args.model,
+        model=model,
         archive=args.archive or settings.archive_path,
         offers=offer_facts(strategy),
         zone=ZoneInfo(strategy.time_zone),
         attribution_seconds=args.attribution_seconds or settings.attribution_seconds,
         period=TimeRange(since_ms=args.since, until_ms=args.until),
         excluded=unlearnable_attributes(strategy),
+        training=training,
+        meanings=input_meanings(strategy),
+        protected=protected_attributes(training, args.snapshots, ZoneInfo(strategy.time_zone)),
     )
 
 
@@ -95,7 +156,19 @@ def moment_ms(text: str) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def _promote(args: argparse.Namespace, settings: Settings, manifest: Manifest, act: Act) -> int:
+def _rows(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"a number of rows, 0 or more (is {text!r})")
+    return int(text)
+
+
+def _trials(text: str) -> int:
+    if not text.isdigit() or not 0 <= int(text) <= 1_000:
+        raise argparse.ArgumentTypeError(f"a number of trials from 0 to 1000 (is {text!r})")
+    return int(text)
+
+
+def _promote(args: argparse.Namespace, settings: Settings, manifest: Manifest, act: Act) -> None:
     problems = promotion_problems(manifest)
     if problems and not args.force:
         raise TrainingFailed(
@@ -103,13 +176,11 @@ def _promote(args: argparse.Namespace, settings: Settings, manifest: Manifest, a
         )
     asyncio.run(_announce(settings, manifest, act))
     print(f"\npromoted {manifest.version}")
-    return 0
 
 
 async def _announce(settings: Settings, manifest: Manifest, act: Act) -> None:
-    event = promotion_of(
-        manifest, event_id=act.event_id, at=datetime.now(UTC), actor=act.actor, approved_by=act.approved_by
-    )
+    before = serving_version(await models_now(settings), manifest.name)
+    event = promotion_in_place_of(before, manifest, replace(act, at=datetime.now(UTC)))
     async with open_publisher(settings) as publisher:
         await publisher.publish([control_event(event)])
 

@@ -69,11 +69,14 @@ class LoopResult:
 
 
 @dataclass(slots=True)
-class _Log:
+class LoopLog:
+    """What the exploration phase leaves behind for training."""
+
     decisions: list[LoggedDecision] = field(default_factory=list)
     responses: list[LoggedResponse] = field(default_factory=list)
 
     def note(self, served: Served) -> None:
+        """A decision and what became of it."""
         self.decisions.append(_logged(served))
         self.responses += [
             LoggedResponse(
@@ -95,7 +98,7 @@ def run_closed_loop(config: LoopConfig, progress: Progress) -> LoopResult:
         counter.states.add(stream.next_day().events)
     progress(f"{config.history_days} days of history for {config.customers:,} customers")
     log = _explore(config, stream, counter, progress)
-    scorers, models = _train(config, log, progress)
+    scorers, models = train_models(config, log, progress)
     judged = _measure(config, stream, counter, scorers, progress)
     return LoopResult(
         comparison=compare_policies(judged, config.seed),
@@ -106,6 +109,15 @@ def run_closed_loop(config: LoopConfig, progress: Progress) -> LoopResult:
     )
 
 
+def logged_days(config: LoopConfig, progress: Progress) -> LoopLog:
+    """What is recorded of the exploration phase: for whoever learns from it in another way than the loop."""
+    stream = BankStream(BankConfig(seed=config.seed, customers=config.customers, start=config.start))
+    counter = Counter(_exploring(config), stream.people, config.seed)
+    for _ in range(config.history_days):
+        counter.states.add(stream.next_day().events)
+    return _explore(config, stream, counter, progress)
+
+
 def _exploring(config: LoopConfig) -> Strategy:
     if config.exploration_epsilon is None:
         return config.strategy
@@ -113,8 +125,8 @@ def _exploring(config: LoopConfig) -> Strategy:
     return replace(config.strategy, exploration=exploration)
 
 
-def _explore(config: LoopConfig, stream: BankStream, counter: Counter, progress: Progress) -> _Log:
-    log = _Log()
+def _explore(config: LoopConfig, stream: BankStream, counter: Counter, progress: Progress) -> LoopLog:
+    log = LoopLog()
     for number in range(config.exploration_days):
         day: SimulatedDay = stream.next_day()
         counter.states.add(day.events)
@@ -126,7 +138,8 @@ def _explore(config: LoopConfig, stream: BankStream, counter: Counter, progress:
     return log
 
 
-def _train(config: LoopConfig, log: _Log, progress: Progress) -> tuple[Scorers, tuple[TrainedModel, ...]]:
+def train_models(config: LoopConfig, log: LoopLog, progress: Progress) -> tuple[Scorers, tuple[TrainedModel, ...]]:
+    """The product's own training on the log, for every model of the strategy."""
     scorers: dict[str, Scorer] = {}
     models: list[TrainedModel] = []
     for name in config.strategy.models:
@@ -148,7 +161,7 @@ def _train(config: LoopConfig, log: _Log, progress: Progress) -> tuple[Scorers, 
     return scorers, tuple(models)
 
 
-def _fit(config: LoopConfig, log: _Log, name: str, progress: Progress) -> FittedModel:
+def _fit(config: LoopConfig, log: LoopLog, name: str, progress: Progress) -> FittedModel:
     strategy = config.strategy
     offers = offers_of_model(offer_facts(strategy), name)
     end_ms = max((response.at_ms for response in log.responses), default=0) + ATTRIBUTION_SECONDS * 1000
@@ -190,6 +203,7 @@ def _logged(served: Served) -> LoggedDecision:
         attributes=decision.attributes,
         context=served.request.context,
         options=_options(decision),
+        holdings=frozenset(decision.holdings),
     )
 
 

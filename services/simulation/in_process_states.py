@@ -1,6 +1,6 @@
 """Customer states held in this process: the same fold as the state builder's, applied when a state is asked for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.features.compiled import CompiledFeatures
@@ -45,6 +45,24 @@ class InProcessStates:
             return snapshot
         others = [[self._read_alone(other, now_ms) for other in self._others(ref, customer_id)] for ref in refs]
         return combine_links(self._strategy, snapshot, refs, others)
+
+    def copied(self) -> "InProcessStates":
+        """The same states, which go their own way from now on."""
+        other = InProcessStates(self._features, self._strategy)
+        other.take_over(self._states, self._waiting, self._members)
+        other.folded = self.folded
+        return other
+
+    def take_over(
+        self,
+        states: Mapping[str, bytes],
+        waiting: Mapping[str, Sequence[TimedEvent]],
+        members: Mapping[tuple[str, str], Mapping[str, int]],
+    ) -> None:
+        """Begins with these instead of nothing."""
+        self._states = dict(states)
+        self._waiting = {customer: list(events) for customer, events in waiting.items()}
+        self._members = {link: dict(said) for link, said in members.items()}
 
     def _note_members(self, links: Sequence[Link], timed: TimedEvent) -> None:
         update = update_from_event(decode(timed.event.value))

@@ -1,6 +1,7 @@
 """Decisions made in this process by the real engine for simulated visits, with responses drawn from the truth."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ from decision_engine.draws import draw_fraction
 from decision_engine.engine import decide, settle
 from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.identifiers import CustomerId, DecisionId, key64
+from decision_engine.online import OnlineTable
 from decision_engine.outcomes import Fate, Outcome
 from decision_engine.prepared import prepare
 from decision_engine.propensity import Scorers
@@ -74,6 +76,17 @@ class Counter:
         self._exposures = Exposures()
         self._offers = {str(offer.name): offer for offer in strategy.offers}
         self._number = 0
+        self.online: OnlineTable | None = None
+        """What is believed about treatments now, where the strategy learns online."""
+
+    def continued(self, strategy: Strategy) -> "Counter":
+        """The same customers with all that has happened to them, from now on served by another strategy over the same
+        features and offers; this one is left as it is."""
+        other = Counter(strategy, self._people, self._seed)
+        other.truth, other.states = self.truth, self.states.copied()
+        other._ledgers, other._exposures = deepcopy(self._ledgers), deepcopy(self._exposures)
+        other._number = self._number
+        return other
 
     def serve(self, visit: Visit, scorers: Scorers) -> Served | None:
         """Decides for a visit and lets the customer react; None when the strategy has nothing to ask there."""
@@ -112,6 +125,14 @@ class Counter:
         }
         return JudgedDecision(customer_id=request.customer_id, expected=expected, chosen=chosen), served
 
+    def worth(self, visit: Visit, served: Served) -> JudgedDecision | None:
+        """The truth about a decision as it was served; None where there was no choice, as in `judge`."""
+        expected = self._expected(visit, served.decision)
+        if not expected or _is_mandatory(served.decision):
+            return None
+        chosen = {SERVED: _first_offer(served.decision)}
+        return JudgedDecision(customer_id=served.request.customer_id, expected=expected, chosen=chosen)
+
     def _question(self, visit: Visit) -> tuple[DecisionRequest, CustomerSnapshot] | None:
         asked = self._asking.question(visit)
         if asked is None:
@@ -129,6 +150,7 @@ class Counter:
             now_ms=visit.at_ms,
             context=asked.context,
             locale=self.strategy.locales[0],
+            online=self.online,
         )
 
     def _greedy_decision(

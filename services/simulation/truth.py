@@ -73,15 +73,36 @@ class Moment:
     page: str | None = None
 
 
-class ResponseModel:
-    """The truth for the offers of one strategy; the same offers and seed give the same truth."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasteShift:
+    """A change in what people like, in logits: the standard deviations of what is added to every offer's level, and to
+    every one of its affinities per trait."""
 
-    def __init__(self, offers: Sequence[Offer], seed: int) -> None:
+    seed: int
+    offers: float
+    affinities: float = 0.0
+
+    def change(self, offer: str) -> tuple[float, Floats]:
+        """What is added to the offer's level and to its affinities."""
+        draws = _draws(f"{self.seed}/taste/{offer}")
+        level, traits = draws.normal(0, self.offers), draws.normal(0, self.affinities, len(TRAITS))
+        return float(level), np.asarray(traits, np.float64)
+
+
+class ResponseModel:
+    """The truth for the offers of one strategy; the same offers and seed give the same truth. With a `shift` it is the
+    truth after tastes have changed."""
+
+    def __init__(self, offers: Sequence[Offer], seed: int, shift: TasteShift | None = None) -> None:
         self.index = {str(offer.name): position for position, offer in enumerate(offers)}
         self.names = tuple(self.index)
         self.values = np.array([offer.value for offer in offers], dtype=np.float64)
         self._affinity = np.array([_affinity(offer, seed) for offer in offers]).reshape(len(offers), len(TRAITS))
         self._intercept = np.array([_intercept(offer, seed) for offer in offers])
+        if shift is not None:
+            changes = [shift.change(str(offer.name)) for offer in offers]
+            self._intercept += [level for level, _ in changes]
+            self._affinity += np.array([traits for _, traits in changes]).reshape(self._affinity.shape)
         texts = [f"{offer.group} {offer.name}" for offer in offers]
         self._page_effects = {
             page: np.array([PAGE_EFFECT * any(word in text for word in words) for text in texts])

@@ -7,6 +7,7 @@ import orjson
 
 from decision_engine.candidate_coding import CandidateCoding
 from decision_engine.decision import Candidate, Decision, Option, PlacementAnswer
+from decision_engine.model_training import Newcomers, newcomers_of
 from decision_engine.offers import Offer, Treatment
 from decision_engine.strategy import Strategy
 from services.use_cases.decision_command import DecisionCommand
@@ -31,6 +32,21 @@ class Wording:
     """Writes candidates into records."""
     outbound: frozenset[str] = frozenset()
     """Channels in which the bank comes to the customer."""
+    newcomers: tuple[Newcomers, ...] = ()
+    """The groups whose newcomers have a model of their own."""
+
+    def model_of(self, offer: Offer, decision: Decision) -> str:
+        """The name of the model that scored the offer in a decision."""
+        return next(
+            (
+                group.model
+                for group in self.newcomers
+                if group.group == offer.group
+                and group.model in decision.models
+                and group.products.isdisjoint(decision.holdings)
+            ),
+            offer.model,
+        )
 
     def locale(self, wanted: str | None) -> str:
         """The strategy's locale nearest to the one wanted: itself, then one of its language, then the first."""
@@ -64,6 +80,7 @@ def word(strategy: Strategy) -> Wording:
         },
         fallbacks={placement.id: placement.fallback_treatment for placement in strategy.placements.values()},
         outbound=frozenset(strategy.outbound_channels),
+        newcomers=newcomers_of(strategy.trainings, strategy.offers),
         coder=CandidateCoding(),
     )
 

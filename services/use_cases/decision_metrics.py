@@ -57,9 +57,10 @@ def observe_scores(metrics: Metrics, decision: Decision, wording: Wording) -> No
     for placement in decision.placements:
         for option in placement.options:
             offer, _ = wording.treatments[option.candidate.treatment]
-            version = decision.models.get(offer.model)
+            model = wording.model_of(offer, decision)
+            version = decision.models.get(model)
             if version is not None and option.candidate.propensity is not None:
-                metrics.observe("model_score", option.candidate.propensity, model=offer.model, version=version)
+                metrics.observe("model_score", option.candidate.propensity, model=model, version=version)
 
 
 def _count_rejections(metrics: Metrics, decision: Decision) -> None:

@@ -29,6 +29,10 @@ class DecisionOutlet:
         """Hands out the records of these decisions that were made here."""
         return {id_: self._records.pop(id_) for id_ in decision_ids if id_ in self._records}
 
+    def drop(self, decision_id: str) -> None:
+        """Forgets a record: the decision of that id is another attempt's."""
+        self._records.pop(decision_id, None)
+
     def put_back(self, records: Mapping[str, OutgoingEvent]) -> None:
         """Keeps again what could not be published; of too many the oldest go, for the store has them, too."""
         self._records = {**records, **self._records}

@@ -8,6 +8,7 @@ import orjson
 
 from decision_engine.candidate_coding import decode_candidates
 from decision_engine.decision import Candidate, Decision, DecisionRequest, Option, PlacementAnswer
+from decision_engine.online import UsedBeliefs
 from decision_engine.outcomes import Fate
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.scoring import PRIOR
@@ -79,6 +80,8 @@ def encode_record(decision: Decision, inputs: DecisionInputs, wording: Wording) 
     }
     if request.held_until_ms is not None:
         data["held_until"] = rfc3339(request.held_until_ms)
+    if decision.online is not None:
+        data["online"] = _online_fields(decision.online)
     header = {"id": decision.decision_id, "source": SOURCE, "subject": decision.customer_id, "time": time}
     return encode_trusted(EVENT_TYPE, header, data)
 
@@ -133,6 +136,18 @@ def _restored(candidate: Candidate, exact: Mapping[tuple[str, str], Mapping[str,
 
 def _standing_fields(standing: VolumeStanding) -> dict[str, object]:
     return {"remaining": standing.remaining, "paced": standing.paced, "price": standing.price}
+
+
+def _online_fields(used: UsedBeliefs) -> dict[str, object]:
+    return {
+        "segment": used.segment,
+        "as_of_ms": used.as_of_ms,
+        "treatments": used.treatments,
+        "multipliers": used.multipliers,
+        "shapes": used.shapes,
+        "base": used.base,
+        "versions": used.versions,
+    }
 
 
 def _placement_fields(answer: PlacementAnswer, fallbacks: Mapping[str, str]) -> dict[str, object]:

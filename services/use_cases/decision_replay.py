@@ -12,7 +12,8 @@ from decision_engine.customer import CustomerSnapshot
 from decision_engine.decision import DecisionRequest, PlacementRequest
 from decision_engine.engine import decide, settle
 from decision_engine.features.definitions import Value
-from decision_engine.identifiers import CustomerId, DecisionId, PlacementId
+from decision_engine.identifiers import CustomerId, DecisionId, PlacementId, TreatmentName
+from decision_engine.online import OnlineTable, UsedBeliefs, recorded_table
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import FeatureSchema, Matrix, Scorer, Scorers
 from decision_engine.scoring import PRIOR
@@ -158,6 +159,16 @@ def _scorers_of(data: Mapping[str, object], scorers: Scorers) -> dict[str, Score
     return chosen | {str(name): _Failing() for name in _sequence(data["models_failed"])}
 
 
+def request_of(data: Mapping[str, object]) -> DecisionRequest:
+    """The request of a record's data. Raises KeyError, TypeError, ValueError, RecordUnreadable."""
+    return _request(data)
+
+
+def volumes_of(data: Mapping[str, object]) -> dict[str, VolumeStanding]:
+    """What was left of the volumes, of a record's data. Raises as `request_of`."""
+    return _volumes(data)
+
+
 def _inputs(data: Mapping[str, object]) -> DecisionInputs:
     ledger = data["ledger"]
     request_id = data["request_id"]
@@ -188,6 +199,23 @@ def _request(data: Mapping[str, object]) -> DecisionRequest:
         allow_duplicates=bool(data["allow_duplicates"]),
         degraded_causes=tuple(str(cause) for cause in _sequence(data["causes_before"])),
         held_until_ms=epoch_ms(str(data["held_until"])) if "held_until" in data else None,
+        online=_online(data["online"]) if "online" in data else None,
+    )
+
+
+def _online(found: object) -> OnlineTable:
+    """The beliefs about treatments that the decision used."""
+    used = _mapping(found)
+    return recorded_table(
+        UsedBeliefs(
+            segment=str(used["segment"]),
+            as_of_ms=int(str(used["as_of_ms"])),
+            treatments=tuple(TreatmentName(str(name)) for name in _sequence(used["treatments"])),
+            multipliers=tuple(float(str(number)) for number in _sequence(used["multipliers"])),
+            shapes=tuple(float(str(number)) for number in _sequence(used["shapes"])),
+            base={},
+            versions={},
+        )
     )
 
 

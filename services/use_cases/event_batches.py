@@ -36,6 +36,15 @@ class Unreadable:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """Of a topic partition: the triggers have seen the log up to `since`; up to `until` states may hold events that no
+    trigger has seen, because whoever folded them contacts nobody. Both are exclusive."""
+
+    since: int
+    until: int
+
+
 @dataclass(slots=True)
 class EventBatch:
     """What a batch of deliveries brings, each customer's part in the order of the log."""
@@ -55,6 +64,8 @@ class EventBatch:
     """Customers whose triggers the batch concerns."""
     memories: dict[CustomerId, bytes | None] = field(default_factory=dict)
     """Their trigger memories as last read."""
+    unmatched: Mapping[tuple[str, int], Unmatched] = field(default_factory=dict)
+    """Topic partitions where states and triggers have not come equally far."""
 
     def deliveries_of(self, customer_id: CustomerId) -> list[Delivery]:
         """Where the customer's updates came from."""

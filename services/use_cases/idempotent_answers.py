@@ -68,7 +68,7 @@ def is_answer(kept: bytes) -> bool:
     return kept.startswith(_ANSWER)
 
 
-def _opened(kept: bytes, body_hash: bytes) -> bytes | None:
+def opened(kept: bytes, body_hash: bytes) -> bytes | None:
     """The answer, or None while the key is only claimed. Raises IdempotencyConflict."""
     for kind in (_ANSWER, _CLAIM):
         if kept.startswith(kind):
@@ -137,7 +137,7 @@ class IdempotentAnswers:
     async def earlier(self, key: str, kept: bytes, body_hash: bytes, deadline_s: float) -> bytes:
         """The answer behind what another request left under the key, waiting for it while the budget lasts.
         Raises IdempotencyConflict, DecisionInFlight, StoreUnavailable."""
-        while (answer := _opened(kept, body_hash)) is None:
+        while (answer := opened(kept, body_hash)) is None:
             if perf_counter() + _POLL_S >= deadline_s:
                 raise DecisionInFlight
             await asyncio.sleep(_POLL_S)

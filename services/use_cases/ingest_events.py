@@ -164,7 +164,7 @@ class IngestEvents:
 
     async def _save(self, batch: EventBatch, attempts: "Sequence[_Attempt]") -> Sequence[CustomerId]:
         """Writes what changed; answers those whom somebody else wrote meanwhile."""
-        changed = [attempt for attempt in attempts if attempt.folded.changed]
+        changed = [attempt for attempt in attempts if attempt.is_news]
         matches = [attempt.matched for attempt in changed if attempt.matched is not None]
         if self.triggers is not None and matches:
             await self.triggers.withdraw(matches)
@@ -231,6 +231,11 @@ class _Attempt(NamedTuple):
     before: bytes | None
     folded: Folded
     matched: Matched | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether there is anything to write: the triggers may see what the state held already."""
+        return self.folded.changed or (self.matched is not None and self.matched.write is not None)
 
     def write(self) -> StateWrite:
         """The new state, with what the triggers remember where that has changed."""

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from decision_engine.customer import CustomerSnapshot
+from decision_engine.customer import PERSONALISATION, CustomerSnapshot
 from decision_engine.features.compiled import CompiledFeatures
-from decision_engine.features.linked import PERSONALISATION, Link, LinkKind, LinkRef, links_of, members_of, read_linked
+from decision_engine.features.linked import Link, LinkKind, LinkRef, links_of, members_of, read_linked
 from decision_engine.features.snapshot import read_snapshot
 from decision_engine.features.update import PositionedUpdate
 from decision_engine.identifiers import CustomerId

@@ -14,6 +14,7 @@ from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatc
 from decision_engine.errors import DecisionEngineError
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.identifiers import CustomerId, DecisionId
+from decision_engine.online import OnlineTable
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
 from decision_engine.tags import TagReader
@@ -94,6 +95,8 @@ class DecisionPorts:
     """Drained by whoever closes the store; without it the use case has one of its own."""
     shadows: ShadowScoring | None = None
     """Asks the models in the shadow; None where nobody does."""
+    online: Callable[[], OnlineTable | None] = lambda: None
+    """What online learning believes at this moment; None: nothing was read yet, or nobody learns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +240,7 @@ class MakeDecision:
             allow_duplicates=command.allow_duplicates,
             degraded_causes=causes,
             held_until_ms=command.held_until_ms,
+            online=self._ports.online(),
         )
 
     def _draft(self, live: Live, request: DecisionRequest, facts: CustomerFacts, scorers: Scorers) -> Draft:

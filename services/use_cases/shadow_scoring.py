@@ -153,7 +153,7 @@ def _shadow_scores(asked: _Asked) -> ModelShadowScored | None:
     rows, draft, scorer = _rows(asked), asked.draft, asked.shadow.scorer
     facts = context_facts(draft.request, local_time(draft.request.now_ms, asked.prepared.zone))
     plan = asked.prepared.scoring
-    scores = score_offers(plan, rows, {asked.name: scorer}, draft.snapshot.attributes, facts)
+    scores = score_offers(plan, rows, {asked.name: scorer}, draft.snapshot.attributes, facts, draft.snapshot.holdings)
     if scores.versions.get(asked.name) != scorer.version:
         return None
     decision = asked.decision
@@ -179,5 +179,5 @@ def _rows(asked: _Asked) -> Indexes:
     """The offers that the serving version scored."""
     prepared, draft, plan = asked.prepared, asked.draft, asked.prepared.scoring
     in_play = offers_in_play(asked_placements(prepared.placements, draft.request), len(prepared.offers))
-    mine = plan.model_of == plan.models.index(asked.name)
+    mine = plan.routed(draft.snapshot.holdings, draft.scores.versions) == plan.models.index(asked.name)
     return np.flatnonzero((draft.falls == PASSED) & in_play & mine)

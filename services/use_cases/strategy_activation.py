@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from event_schemas.codec import encode
-from event_schemas.control import StrategyAct, StrategyActivated
+from event_schemas.control import StrategyAct, StrategyActivated, StrategyRolledBack
 from event_schemas.topics import CONTROL
 from services.ports import EventPublisher, IdFactory, NamespaceUse, OutgoingEvent
 from services.use_cases.live_strategy import ACTIVE_SUBJECT, SwitchRefused
 
 Partition = tuple[str, int]
 """Topic and partition."""
+Announced = type[StrategyActivated] | type[StrategyRolledBack]
+"""What a switch is: to something else, or back."""
 CURRENT_SECONDS = 2.0
 """States are current when they hold what the log held so long ago."""
 _LOOK_SECONDS = 0.1
@@ -71,7 +73,14 @@ class ActivateStrategy:
             waited += _LOOK_SECONDS
         return True
 
-    async def __call__(self, version: Version, actor: str, previous: str | None, comment: str | None = None) -> None:
+    async def __call__(
+        self,
+        version: Version,
+        actor: str,
+        previous: str | None,
+        comment: str | None = None,
+        announced: Announced = StrategyActivated,
+    ) -> None:
         """Raises SwitchRefused, having published nothing; StoreUnavailable, BusUnavailable."""
         if not await self.namespaces.is_whole(version.layout):
             raise SwitchRefused(
@@ -86,7 +95,7 @@ class ActivateStrategy:
         act = StrategyAct(
             name=version.name, version=version.version, actor=actor, comment=comment, previous_version=previous
         )
-        event = StrategyActivated(
+        event = announced(
             id=self.ids.new_id(), source="kairos/rebuild", subject=ACTIVE_SUBJECT, time=datetime.now(UTC), data=act
         )
         await self.publisher.publish([OutgoingEvent(topic=CONTROL, key=ACTIVE_SUBJECT, value=encode(event))])

@@ -57,6 +57,7 @@ class StateBuilder:
         BusUnavailable, StateLost, DeadLettersRefused."""
         if not await self.progress.admit(batch.firsts):
             return {}
+        batch.events.unmatched = await self.progress.begin(batch.events.positions)
         await self.dead_letters.publish(await self.ingest.apply(batch.events))
         await self.progress.record(batch.events.positions)
         if len(batch.events.deliveries) < self.full_batch:

@@ -15,10 +15,11 @@ from decision_engine.attribution_rules import CompiledAttribution, compile_attri
 from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.identifiers import CustomerId
 from decision_engine.strategy import Strategy
-from event_schemas.codec import decode, encode_trusted
+from event_schemas.codec import decode, encode, encode_trusted
+from event_schemas.control import StrategyAct, StrategyActivated
 from event_schemas.conversions import ConversionAttributed
 from event_schemas.envelope import from_epoch_ms
-from event_schemas.topics import ALL_TOPICS, CONVERSIONS, DECISIONS, PROFILE_UPDATES, RESPONSES
+from event_schemas.topics import ALL_TOPICS, CONTROL, CONVERSIONS, DECISIONS, PROFILE_UPDATES, RESPONSES
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_topics import ensure_topics
@@ -26,11 +27,19 @@ from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
-from services.bootstrap import open_event_stream, open_publisher
-from services.commands.attributor import GROUP, LAYOUT, METRICS, assemble, attribute_conversions
+from services.bootstrap import open_event_stream, open_publisher, open_strategy_versions
+from services.commands.attributor import (
+    GROUP,
+    LAYOUT,
+    METRICS,
+    assemble,
+    attribute_conversions,
+    attribute_for_active,
+)
 from services.ports import OutgoingEvent
 from services.settings import Settings
 from services.use_cases.attribution_report import AttributionQuery, CreditedBy, CreditModel, report
+from services.use_cases.live_strategy import ACTIVE_SUBJECT
 from services.workers.attributor import FactBatch
 from services.workers.attributor_events import ConversionEvents
 from services.workers.attributor_facts import FactReader
@@ -83,7 +92,7 @@ class Scene:
     async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
         stop = asyncio.Event()
         task = asyncio.create_task(
-            attribute_conversions(self.settings, self.strategy, self.attribution, PrometheusMetrics(METRICS), stop)
+            attribute_conversions(self.settings, self.strategy, PrometheusMetrics(METRICS), stop)
         )
         try:
             yield task
@@ -224,6 +233,28 @@ async def test_a_late_touch_and_an_earlier_conversion_correct_what_was_said(scen
     summed = report(events, query)
     assert summed.conversions == 1.0
     assert {row.name: row.conversions for row in summed.rows} == {"manager": 0.5, "mobile": 0.5}
+
+
+async def test_the_role_follows_a_switch_of_the_strategy(scene: Scene, tmp_path: Path) -> None:
+    """The version before attributes nothing; the next one credits what was offered meanwhile, too."""
+    silent, speaking = tmp_path / "silent.yaml", tmp_path / "strategy.yaml"
+    silent.write_text(STRATEGY[: STRATEGY.index("attribution:")], encoding="utf-8")
+    settings = replace(scene.settings, strategy_path=silent, strategy_archive=tmp_path / "versions")
+    version = scene.strategy.version
+    open_strategy_versions(settings).register(version, speaking)
+    stop = asyncio.Event()
+    role = asyncio.create_task(attribute_for_active(settings, PrometheusMetrics(METRICS), stop))
+    await scene.publisher.publish([decision("retail:1", "L1", "manager", NOW)])
+    act = StrategyAct(name="small", version=version, actor="somebody")
+    activated = StrategyActivated(id="a1", source="test", subject=ACTIVE_SUBJECT, time=from_epoch_ms(NOW), data=act)
+    await scene.publisher.publish([OutgoingEvent(topic=CONTROL, key=ACTIVE_SUBJECT, value=encode(activated))])
+    await scene.publisher.publish([opened("retail:1", NOW + 3 * DAY)])
+    (found,) = newest(await scene.conversions(lambda found: len(found) >= 1)).values()
+    assert [credit["channel"] for credit in found["credits"]] == ["manager"]
+    assert not role.done()
+    stop.set()
+    async with asyncio.timeout(WAIT_S):
+        await role
 
 
 async def test_a_crash_neither_loses_nor_doubles_a_conversion(scene: Scene) -> None:

@@ -7,8 +7,6 @@ from typing import Any
 import orjson
 import pytest
 
-from decision_engine.attribution_rules import compile_attribution
-from decision_engine.features.updates import EVENT_FIELDS
 from event_schemas.codec import encode_trusted
 from event_schemas.envelope import from_epoch_ms
 from event_schemas.topics import CONVERSIONS, OUTBOUND, PROFILE_UPDATES
@@ -71,14 +69,12 @@ async def credited(bank: TriggerBank) -> dict[str, Any]:
 async def test_a_lead_reaches_the_managers_screen_and_is_credited_by_itself(tmp_path: Path) -> None:
     async with trigger_bank(tmp_path, attributing_strategy()) as bank:
         strategy, stop = bank.loaded.strategy, asyncio.Event()
-        attribution = compile_attribution(strategy, EVENT_FIELDS)
-        assert attribution is not None
         feed = OutboundFeed(
             lambda: open_event_stream(bank.settings, [OUTBOUND]), SystemClock(), PrometheusMetrics(),
             FeedLimits(end_slack=100_000),
         )  # fmt: skip
         attributor = asyncio.create_task(
-            attribute_conversions(bank.settings, strategy, attribution, PrometheusMetrics(METRICS), stop)
+            attribute_conversions(bank.settings, strategy, PrometheusMetrics(METRICS), stop)
         )
         async with bank.builder(), feed.following():
             await bank.until_applied(await bank.post(bank.profile(CUSTOMER, locale="en", owner_manager="manager-7")))

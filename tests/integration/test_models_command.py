@@ -179,6 +179,51 @@ async def test_every_act_reaches_the_control_topic_and_shows_in_the_list(
     assert len({e.subject for e in events if e.type.startswith("nbo.control.model.")}) == 3
 
 
+@pytest.mark.servers
+async def test_a_proposal_is_approved_by_another_person_and_can_be_taken_back(
+    servers: EmbeddedServers, bank: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ensure_topics(servers.bootstrap_servers, ALL_TOPICS, partitions=2, replication=1)
+    monkeypatch.setenv("KAIROS_KAFKA_BOOTSTRAP_SERVERS", servers.bootstrap_servers)
+    monkeypatch.setenv("KAIROS_KAFKA_IDEMPOTENCE", "false")
+    first, second, third = (register(bank, minute) for minute in (11, 12, 13))
+
+    async def kairos(*arguments: str, status: int = 0) -> str:
+        assert await asyncio.to_thread(main, ["models", *arguments]) == status
+        printed = capsys.readouterr()
+        return printed.err if status else printed.out
+
+    await kairos("promote", first, *WHO)
+    await kairos("propose", second, "--actor", "li.wei", "--comment", "spring campaign")
+    await kairos("propose", third, "--actor", "li.wei")
+    waiting = await kairos("proposals")
+    assert f"{second} proposed by li.wei (person)" not in waiting, "the newest proposal of a model stands for it"
+    assert f"{third} proposed by li.wei (person)" in waiting and "ranks: passed: AUC is above 0.5" in waiting
+    assert "another person" in await kairos("approve", third, "--actor", "LI.wei", status=1)
+    assert "is not proposed" in await kairos("approve", second, "--actor", "zhao.min", status=1)
+    await kairos("approve", third, "--share", "0.2", "--actor", "zhao.min")
+    assert "challenger 20%, proposed" in await kairos("list")
+    await kairos("approve", third, "--actor", "zhao.min")
+    assert "nothing waits" in await kairos("proposals")
+    await kairos("rollback", "cross_sell", *WHO)
+    listed = {line.split()[0]: line for line in (await kairos("list")).splitlines()}
+    assert listed[first].endswith("champion") and listed[third].endswith("-")
+    await kairos("propose", second, "--actor", "li.wei")
+    await kairos("decline", second, "--actor", "zhao.min", "--comment", "not before the audit")
+    assert "nothing waits" in await kairos("proposals")
+
+
+@pytest.mark.servers
+async def test_there_is_no_way_back_from_a_first_version(
+    servers: EmbeddedServers, bank: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ensure_topics(servers.bootstrap_servers, ALL_TOPICS, partitions=2, replication=1)
+    monkeypatch.setenv("KAIROS_KAFKA_BOOTSTRAP_SERVERS", servers.bootstrap_servers)
+    monkeypatch.setenv("KAIROS_KAFKA_IDEMPOTENCE", "false")
+    assert await asyncio.to_thread(main, ["models", "rollback", "never_served", *WHO]) == 1
+    assert "no version is in service" in capsys.readouterr().err
+
+
 async def control_events(address: str) -> list[Any]:
     found: list[Any] = []
     async with KafkaEventStream(address, [CONTROL]) as stream, asyncio.timeout(10):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,40 @@ async def test_an_answer_takes_the_place_of_its_own_claim_or_of_nothing(client: 
     assert await decisions.save(DecisionId("01J"), b"record", [], claim("two"), b"another") == b"answer"
     await client.execute("DEL", KEYS.idempotency("app:r1"))
     assert await decisions.keep_answer(claim("two"), b"another") is None
+
+
+async def test_of_two_attempts_at_one_decision_nothing_of_the_later_answer_is_kept(client: RedisClient) -> None:
+    """Two owners that decide one firing give its decision the same id."""
+    decisions = RedisDecisionStore(client, KEYS)
+    other = replace(option(), offer="travel_insurance", treatment="travel_insurance.mobile.banner")
+    assert await decisions.claim(claim("one")) is None
+    assert await decisions.save(DecisionId("01J"), b"other record", [other], claim("two"), b"other answer") == b"one"
+    assert await decisions.record(DecisionId("01J")) is None
+    assert await decisions.tracked(["01J.0"]) == [None]
+    for _ in range(2):
+        assert await decisions.save(DecisionId("01J"), b"record", [option()], claim("one"), b"answer") is None
+    assert await decisions.save(DecisionId("01J"), b"other record", [other], claim("two"), b"other answer") == b"answer"
+    assert await decisions.record(DecisionId("01J")) == b"record"
+    assert await decisions.tracked(["01J.0"]) == [option()]
+
+
+async def test_what_triggers_have_seen_belongs_to_no_layout(store: RedisStateStore, client: RedisClient) -> None:
+    coming = RedisStateStore(client, RedisKeys(KEYS.namespace, "0123456789abcdef"))
+    here, there = ("t", 0), ("t", 1)
+    await store.begin_batch([here])
+    await store.record_matched({here: 7})
+    await coming.begin_batch([here])
+    await coming.mark_unmatched({here: 9, there: 2})
+    await coming.record_progress({here: 8})
+    assert await coming.matched([here, there]) == {here: 7, there: None}
+    assert await coming.unmatched([here, there]) == {here: 9, there: 2}
+    assert await store.unmatched([here]) == {here: None}
+    await coming.record_matched({here: 3})
+    assert await store.matched([here]) == {here: 7}, "it moves forward only"
+    await client.execute("FLUSHALL")
+    with pytest.raises(StoreUnavailable):
+        await store.record_matched({here: 11})
+    assert await store.matched([here]) == {here: None}
 
 
 async def test_a_claim_whose_process_died_stands_in_the_way_for_a_short_while_only(client: RedisClient) -> None:

@@ -9,7 +9,7 @@ from event_schemas.responses import ResponseRecorded
 from models.decision_log.records import logged_decision, logged_response
 from services.adapters.file_strategy_source import load_strategy_file
 from services.simulation.bank import BankConfig, BankStream
-from services.simulation.closed_loop import _Log, _logged
+from services.simulation.closed_loop import LoopLog, _logged
 from services.simulation.served_decisions import Counter, Served
 from services.use_cases.decision_answer import word
 from services.use_cases.decision_record import DecisionInputs, encode_record
@@ -39,7 +39,7 @@ def test_a_logged_decision_is_what_its_record_reads_as() -> None:
 
 def test_logged_responses_are_what_their_events_read_as() -> None:
     counter, decisions = served_day()
-    log = _Log()
+    log = LoopLog()
     for served in decisions:
         log.note(served)
     on_the_bus = [
