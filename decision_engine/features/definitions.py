@@ -192,7 +192,7 @@ class FeatureDeclarations:
     features: tuple[FeatureDefinition, ...] = ()
     derived: tuple[DerivedFeature, ...] = ()
     context: tuple[ContextAttribute, ...] = ()
-    duplicate_memory: int = 32
+    duplicate_memory: int = 24
     """Event keys remembered of each topic."""
     inferred: frozenset[str] = frozenset()
     """Profile attributes that a model of ours worked out about the person: of who refuses personalisation they are

@@ -62,7 +62,7 @@ def read_declarations(root: Section, basics: Basics, event_fields: EventFields) 
         profile=tuple(sorted(profile, key=lambda attribute: attribute.name)),
         features=tuple(sorted(features, key=lambda feature: feature.name)),
         context=tuple(sorted(context, key=lambda fact: fact.name)),
-        duplicate_memory=root.integer("duplicate_memory", 32, least=0, most=1_024),
+        duplicate_memory=root.integer("duplicate_memory", 24, least=0, most=1_024),
     )
     known = Vocabulary(
         types={name: info.type for name, info in attribute_infos(base, event_fields).items()},
