@@ -166,13 +166,14 @@ class Learner:
             await self._put_forward(manifest, assessment)
 
     def _fit_if_due(self, query: LogQuery) -> Learnt | None:
-        query = self._since_drift(query)
+        newest = self._newest(query.model)
+        query = _since_drift(query, newest)
         closed = closed_contacts(query)
-        reason = self._due(query, closed)
+        reason = self._due(query, newest, closed)
         if reason is None:
             # Asked last: what is due anyway is fitted on all rows.
-            return self._fit_if_drifted(query)
-        progress, required = self._progress[query.model], self._rows_required(query.model, reason)
+            return self._fit_if_drifted(query, newest)
+        progress, required = self._progress[query.model], self._rows_required(newest, reason)
         examples = labelled_examples(query, _quiet)
         progress.rows, progress.closed = len(examples), closed
         # Whatever stands in the way of a fit now would stand there with the same rows again.
@@ -182,9 +183,9 @@ class Learner:
         fitted = fit_query(query, examples, self._settings, _log_progress)
         return self._registered(query, fitted, examples, reason)
 
-    def _fit_if_drifted(self, query: LogQuery) -> Learnt | None:
+    def _fit_if_drifted(self, query: LogQuery, newest: Manifest | None) -> Learnt | None:
         """Fits on the newest rows alone when the version in service has drifted. What comes later starts there too."""
-        watch, newest = self._tools.drift, self._newest(query.model)
+        watch = self._tools.drift
         if watch is None or newest is None or self._progress[query.model].proposed is not None:
             return None  # a proposal under review is not to be replaced every few hours
         version = self._progress[query.model].champion or newest.version
@@ -199,33 +200,25 @@ class Learner:
         before.rows = before.closed = before.wanted = 0
         return learnt
 
-    def _since_drift(self, query: LogQuery) -> LogQuery:
-        """The query without the rows that a fit started by drift has left behind."""
-        newest = self._newest(query.model)
-        if newest is None or newest.data is None or not (newest.reason or "").startswith("drift"):
-            return query
-        return later_than(query, newest.data.since_ms)
-
-    def _due(self, query: LogQuery, closed: int) -> str | None:
+    def _due(self, query: LogQuery, newest: Manifest | None, closed: int) -> str | None:
         """Why it is time to fit: `rows` or `schedule`; None when it is not."""
         progress = self._progress[query.model]
         # Contacts bound the rows of one model from above, and counting them needs no event decoded.
         rows = progress.rows + closed - progress.closed
-        if rows >= max(self._rows_required(query.model, "rows"), progress.wanted):
+        if rows >= max(self._rows_required(newest, "rows"), progress.wanted):
             return "rows"
-        moment = self._scheduled(query)
-        if moment is None or moment == progress.tried or rows < self._rows_required(query.model, "schedule"):
+        moment = self._scheduled(query, newest)
+        if moment is None or moment == progress.tried or rows < self._rows_required(newest, "schedule"):
             return None
         progress.tried = moment
         return "schedule"
 
-    def _scheduled(self, query: LogQuery) -> datetime | None:
+    def _scheduled(self, query: LogQuery, newest: Manifest | None) -> datetime | None:
         """The moment of the timetable that has come since the newest version was fitted."""
-        manifest = self._newest(query.model)
-        if self._schedule.timetable is None or manifest is None:
+        if self._schedule.timetable is None or newest is None:
             return None
         moment = self._schedule.timetable.latest(self._tools.now(), query.zone)
-        return moment if moment > datetime.fromisoformat(manifest.created_at).astimezone(UTC) else None
+        return moment if moment > datetime.fromisoformat(newest.created_at).astimezone(UTC) else None
 
     def _registered(self, query: LogQuery, fitted: FittedModel, examples: Sequence[Example], reason: str) -> Learnt:
         """Checks before it registers, so that what was found is part of the version."""
@@ -257,12 +250,11 @@ class Learner:
             return None
         return Champion(scorer=scorer, until_ms=0 if data is None else data.until_ms)
 
-    def _rows_required(self, model: str, reason: str) -> int:
-        manifest = self._newest(model)
-        if manifest is None or manifest.data is None:
+    def _rows_required(self, newest: Manifest | None, reason: str) -> int:
+        if newest is None or newest.data is None:
             return self._schedule.least_rows
         # By the clock, anything new is enough.
-        return manifest.data.rows + (self._schedule.step_rows if reason == "rows" else 1)
+        return newest.data.rows + (self._schedule.step_rows if reason == "rows" else 1)
 
     def _newest(self, model: str) -> Manifest | None:
         """The newest version's manifest; None where there is none that can be trusted."""
@@ -293,6 +285,13 @@ class Learner:
         await self.on_control(event)
         done = "promoted" if isinstance(event, ModelPromoted) else "proposed; a second person has to approve it"
         _log.info("%s is %s", manifest.version, done, extra={"action": "learn"})
+
+
+def _since_drift(query: LogQuery, newest: Manifest | None) -> LogQuery:
+    """The query without the rows that a fit started by drift has left behind."""
+    if newest is None or newest.data is None or not (newest.reason or "").startswith("drift"):
+        return query
+    return later_than(query, newest.data.since_ms)
 
 
 def _quiet(_: str) -> None:
