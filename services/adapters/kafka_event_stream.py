@@ -20,6 +20,9 @@ _STOP_SECONDS = 5.0
 _TOPIC_SECONDS = 10.0
 """How long a topic may be unknown to the broker that was created a moment ago."""
 _TOPIC_POLL_SECONDS = 0.05
+_METADATA_MS = 10_000
+"""How old a member's picture of the topics may get. A group assigns by its leader's picture: one that missed a topic
+is mended by the next look."""
 _POSITION_SECONDS = 0.5
 """A position is at hand unless the partition has just been taken over or moved."""
 
@@ -59,6 +62,7 @@ class KafkaEventStream:
             heartbeat_interval_ms=max(100, self._session_timeout_ms // 5),
             max_partition_fetch_bytes=4 * 1_048_576,
             fetch_max_wait_ms=100,
+            metadata_max_age_ms=_METADATA_MS,
         )
         try:
             await self._consumer.start()
