@@ -20,13 +20,13 @@ from models.errors import TrainingRefused
 from models.evaluation.log_loss import losses
 from models.segment_calibration import log_odds_of
 from models.training.settings import FitSettings
-from models.training.time_split import TimeParts
+from models.training.time_split import Growing
 
 Vector = NDArray[np.float64]
 _LOSS = "validation_loss"
 
 
-def boost(examples: ExampleSet, parts: TimeParts, settings: FitSettings) -> lightgbm.Booster:
+def boost(examples: ExampleSet, parts: Growing, settings: FitSettings) -> lightgbm.Booster:
     """The trees up to the best round only, so that every reader of the file predicts alike. Raises TrainingRefused."""
     weight = positive_weight(examples.labels[parts.fitting], settings.balance)
     fitting = _dataset(examples, parts.fitting, weight)
@@ -51,6 +51,13 @@ def boost_recent(examples: ExampleSet, rows: slice, settings: FitSettings) -> li
     age = np.arange(examples.labels[rows].size, dtype=np.float64)[::-1]
     data = _dataset(examples, rows, 1.0).set_weight(np.exp2(-age / settings.half_life_rows))
     return lightgbm.train({**_parameters(settings), **_constraints(examples.schema, settings)}, data, settings.rounds)
+
+
+def boost_again(examples: ExampleSet, rows: int, parts: Growing, settings: FitSettings, trees: int) -> lightgbm.Booster:
+    """So many trees on the first so many rows. Positives weigh what they weighed in `boost` on these parts, as the
+    calibration goes by that."""
+    data = _dataset(examples, slice(0, rows), positive_weight(examples.labels[parts.fitting], settings.balance))
+    return lightgbm.train({**_parameters(settings), **_constraints(examples.schema, settings)}, data, trees)
 
 
 def margins_of(booster: lightgbm.Booster, examples: ExampleSet, rows: slice) -> Vector:

@@ -17,8 +17,7 @@ from decision_engine.propensity import Column
 from models.calibration import Calibration
 from models.decision_log.design_matrix import ExampleSet
 from models.decision_log.input_meanings import InputMeaning
-from models.errors import EvaluationRefused
-from models.evaluation.discrimination import auc
+from models.evaluation.full_report.score_stability import auc_or_none
 from models.evaluation.intervals import mean_estimate
 from models.gbdt_scorer import GbdtScorer
 from models.manifest import Manifest, Metric
@@ -72,6 +71,7 @@ def card_of(fitted: Fitted, examples: ExampleSet, disclosure: Disclosure) -> Car
             attribute: [asdict(line) for line in fairness_table(groups[held_out], labels, probabilities)]
             for attribute, groups in sorted(disclosure.protected.items())
         },
+        "not_judged": sorted(disclosure.not_judged),
         "seeds": list(fitted.draft.seeds),
         "libraries": dict(sorted(fitted.draft.libraries.items())),
     }
@@ -147,6 +147,7 @@ def _parameters(fitted: Fitted, examples: ExampleSet) -> Card:
         "lambda_l2": settings.lambda_l2,
         "trials": settings.tune,
         "half_life_rows": settings.half_life_rows,
+        "grown_again_on_all_rows": settings.regrow or settings.half_life_rows > 0,
         "balance": settings.balance.value,
         "positive_weight": positive_weight(examples.labels[fitted.parts.fitting], settings.balance),
         "rising": sorted(columns.intersection(settings.rising)),
@@ -199,6 +200,7 @@ def _by_category(
         if not mine.any():
             continue
         gap = mean_estimate(probabilities[mine] - labels[mine])
+        ranking = auc_or_none(labels[mine], probabilities[mine])
         lines.append(
             {
                 "segment": name,
@@ -207,17 +209,10 @@ def _by_category(
                 "observed": float(labels[mine].mean()),
                 "predicted": float(probabilities[mine].mean()),
                 "gap": asdict(gap),
-                "auc": _auc(labels[mine], probabilities[mine]),
+                "auc": None if ranking is None else ranking.value,
             }
         )
     return lines
-
-
-def _auc(labels: NDArray[np.float64], probabilities: NDArray[np.float64]) -> float | None:
-    try:
-        return auc(labels, probabilities)
-    except EvaluationRefused:
-        return None
 
 
 def _metric(metric: Metric) -> Card:

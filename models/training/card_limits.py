@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decision_engine.model_training import Family
+from models.evaluation.full_report.fairness import FOUR_FIFTHS
 from models.training.card_reading import entries, listed, mapping, number
 
 LEAST_DAYS = 28
@@ -75,16 +76,21 @@ def _of_calibration(card: Mapping[str, object]) -> list[str]:
 
 
 def _of_fairness(card: Mapping[str, object]) -> list[str]:
-    tables = mapping(card["fairness"])
-    if not tables:
-        return ["Fairness between groups was not judged: no protected attributes were declared or supplied."]
-    found = [_PROXIES]
+    tables, unknown = mapping(card["fairness"]), [str(name) for name in listed(card["not_judged"])]
+    if not tables and not unknown:
+        return ["Fairness between groups was not judged: the strategy declares no protected attributes for this model."]
+    found = [_PROXIES] if tables else []
+    found += [
+        f"Fairness between groups of {name} was not judged, though the strategy asks for it: no customer's {name} was "
+        "available, neither in decision records nor in archived profile updates or snapshots."
+        for name in unknown
+    ]
     for attribute, lines in sorted(tables.items()):
         for line in entries(lines):
             if line["judged"] and _off(line):
                 found.append(f"Miscalibrated for {attribute} {line['group']}: predicted less observed is "
                              f"{number(mapping(line['gap'])['value']):+.4f}.")  # fmt: skip
-            if line["judged"] and number(line["chosen_ratio"]) < 0.8:
+            if line["judged"] and number(line["chosen_ratio"]) < FOUR_FIFTHS:
                 found.append(f"{attribute} {line['group']} is chosen {number(line['chosen_ratio']):.2f} times as often "
                              "as the group chosen most.")  # fmt: skip
     return found

@@ -35,6 +35,8 @@ class Disclosure:
     meanings: Mapping[tuple[ColumnSource, str], InputMeaning] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     protected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    not_judged: tuple[str, ...] = ()
+    """Attributes it is declared to be judged by of which nothing is known."""
 
 
 def disclosure_of(
@@ -56,6 +58,11 @@ def disclosure_of(
             for groups in training.protected
             if any(groups.attribute in person for person in people)
         },
+        not_judged=tuple(
+            groups.attribute
+            for groups in training.protected
+            if not any(groups.attribute in person for person in people)
+        ),
     )
 
 

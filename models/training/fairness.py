@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import EvaluationRefused
-from models.evaluation.discrimination import auc
+from models.evaluation.full_report.score_stability import auc_or_none
 from models.evaluation.intervals import Estimate, mean_estimate
 
 Vector = NDArray[np.float64]
@@ -56,10 +55,7 @@ def fairness_table(groups: Sequence[str], labels: Vector, probabilities: Vector)
 
 def _line(name: str, labels: Vector, probabilities: Vector, chosen: tuple[float, float]) -> GroupFairness:
     positives = int(labels.sum())
-    try:
-        ranking: float | None = auc(labels, probabilities)
-    except EvaluationRefused:
-        ranking = None
+    ranking = auc_or_none(labels, probabilities)
     return GroupFairness(
         group=name,
         rows=labels.size,
@@ -67,7 +63,7 @@ def _line(name: str, labels: Vector, probabilities: Vector, chosen: tuple[float,
         observed=float(labels.mean()),
         predicted=float(probabilities.mean()),
         gap=mean_estimate(probabilities - labels),
-        auc=ranking,
+        auc=None if ranking is None else ranking.value,
         chosen=chosen[0],
         chosen_ratio=chosen[1],
         judged=min(positives, labels.size - positives) >= LEAST_POSITIVES,

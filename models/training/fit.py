@@ -2,6 +2,10 @@
 
 The split is by time because the model will serve the future (`time_split`): the last fifth is held out and only judged
 on, the fifth of the rest before it stops the boosting, chooses parameters where that was asked for, and calibrates.
+
+With `regrow` nothing is spared in what serves: the newest third tells most of how things are now. Once the newest fifth
+of the rows that may be learnt from has stopped the boosting and calibrated, as many trees are grown on all of them.
+What is said of the model was found in a rehearsal: the same done with the rows before those it is judged on.
 """
 
 import json
@@ -17,31 +21,50 @@ from models.calibration import Calibration, IdentityCalibration
 from models.decision_log.design_matrix import ExampleSet
 from models.decision_log.labelled_rows import Progress
 from models.drift.reference import REFERENCE_FILE, encode_reference, reference_of
+from models.errors import TrainingRefused
 from models.evaluation.measures import measure
 from models.gbdt_scorer import CALIBRATION_FILE, MODEL_FILE, GbdtScorer
 from models.manifest import Manifest, Metric, TrainingData
 from models.segment_calibration import SegmentedCalibration
-from models.training.boosting import boost, boost_recent, directions, margins_of, segment_columns
+from models.training.boosting import boost, boost_again, boost_recent, directions, margins_of, segment_columns
 from models.training.calibrating import calibrate
 from models.training.card import Fitted, card_of, encode_card
 from models.training.card_text import CARD_FILE, CARD_TEXT_FILE, card_text
 from models.training.disclosure import Disclosure
 from models.training.settings import FitSettings
-from models.training.time_split import TimeParts, require_parts, require_rows, split_by_time
+from models.training.time_split import (
+    Growing,
+    TimeParts,
+    growing_until,
+    require_parts,
+    require_rows,
+    split_by_time,
+)
 from models.training.tuning import tuned
 
 __all__ = ["FitSettings", "FittedModel", "fit_model"]
 
 Vector = NDArray[np.float64]
+Grown = tuple[lightgbm.Booster, GbdtScorer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """The model as it was judged: its manifest says which rows it had not learnt from."""
+
+    draft: Manifest
+    scorer: GbdtScorer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedModel:
-    """A judged model, ready to be registered: the manifest without version and checksums, and the files."""
+    """A judged model, ready to be registered: the manifest without version and checksums, and the files. `rehearsal` is
+    the same model unless what serves has learnt from the judged rows since: whoever judges it must take that."""
 
     draft: Manifest
     files: dict[str, bytes]
     scorer: GbdtScorer
+    rehearsal: Rehearsal
 
 
 def fit_model(
@@ -58,14 +81,49 @@ def fit_model(
     parts = split_by_time(examples)
     require_parts(name, examples, parts, settings)
     directions(examples.schema, settings)  # refused before anything is fitted
+    if settings.regrow and examples.overlap_ms:
+        raise TrainingRefused(f"{name}: regrow is not for outcomes that stay open into later rows")
     if settings.tune:
         settings = tuned(examples, parts, settings, progress)
     progress(f"fitting {examples.matrix.shape[1]} columns on {parts.fitting.stop:,} rows")
-    booster = _grown(examples, parts, settings)
-    progress(f"{booster.num_trees()} trees; calibrating and judging")
-    calibration = _calibrate(booster, examples, parts, settings)
-    scorer = _scorer(name, examples, booster, calibration)
-    draft = Manifest(
+    grower = _Grower(name=name, examples=examples, parts=parts, settings=settings)
+    booster, scorer = grower.judged()
+    progress(f"{booster.num_trees()} trees; judging")
+    draft = _draft(name, examples, parts, settings, _judged(examples, parts.held_out, scorer), attribution_seconds)
+    fitted = Fitted(
+        draft=draft,
+        booster=booster,
+        scorer=scorer,
+        calibration=scorer.calibration,
+        settings=settings,
+        parts=parts,
+    )
+    card = card_of(fitted, examples, disclosure or Disclosure())
+    reference = _reference(examples, parts.held_out, scorer, booster)
+    rehearsal = grower.rehearsal(Rehearsal(draft=draft, scorer=scorer))
+    if settings.half_life_rows or settings.regrow:  # judged as it would have served; then the judged rows teach it too
+        booster, scorer = grower.served()
+        draft = _nothing_held_out(draft)
+    files = {
+        MODEL_FILE: booster.model_to_string().encode(),
+        CALIBRATION_FILE: json.dumps(scorer.calibration.as_mapping()).encode(),
+        CARD_FILE: encode_card(card),
+        CARD_TEXT_FILE: card_text(card).encode(),
+        REFERENCE_FILE: reference,
+    }
+    return FittedModel(draft=draft, files=files, scorer=scorer, rehearsal=rehearsal)
+
+
+def _draft(
+    name: str,
+    examples: ExampleSet,
+    parts: TimeParts,
+    settings: FitSettings,
+    metrics: dict[str, Metric],
+    attribution_seconds: int,
+) -> Manifest:
+    """The manifest, without version and checksums."""
+    return Manifest(
         name=name,
         version="",
         kind="gbdt",
@@ -73,43 +131,66 @@ def fit_model(
         files={},
         created_at="",
         data=_data(examples, parts, attribution_seconds),
-        metrics=_judged(examples, parts.held_out, scorer),
+        metrics=metrics,
         seeds=(settings.seed,),
         libraries=_libraries(),
     )
-    fitted = Fitted(
-        draft=draft, booster=booster, scorer=scorer, calibration=calibration, settings=settings, parts=parts
-    )
-    card = card_of(fitted, examples, disclosure or Disclosure())
-    reference = _reference(examples, parts.held_out, scorer, booster)
-    if settings.half_life_rows:  # judged as it would have served; what serves has learnt from the judged rows as well
-        booster = boost_recent(examples, slice(0, parts.held_out.stop), settings)
-        scorer, draft = _scorer(name, examples, booster, calibration), _nothing_held_out(draft)
-    files = {
-        MODEL_FILE: booster.model_to_string().encode(),
-        CALIBRATION_FILE: json.dumps(calibration.as_mapping()).encode(),
-        CARD_FILE: encode_card(card),
-        CARD_TEXT_FILE: card_text(card).encode(),
-        REFERENCE_FILE: reference,
-    }
-    return FittedModel(draft=draft, files=files, scorer=scorer)
 
 
-def _grown(examples: ExampleSet, parts: TimeParts, settings: FitSettings) -> lightgbm.Booster:
-    if settings.half_life_rows:
-        return boost_recent(examples, slice(0, parts.validation.stop), settings)
-    return boost(examples, parts, settings)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grower:
+    """Grows the model that is judged, the one that is rehearsed where that is another, and the one that serves."""
 
+    name: str
+    examples: ExampleSet
+    parts: TimeParts
+    settings: FitSettings
 
-def _scorer(
-    name: str, examples: ExampleSet, booster: lightgbm.Booster, calibration: Calibration | SegmentedCalibration
-) -> GbdtScorer:
-    return GbdtScorer(
-        version=f"{name}-unregistered",
-        schema=examples.schema,
-        booster=lightgbm.Booster(model_str=booster.model_to_string()),
-        calibration=calibration,
-    )
+    def judged(self) -> Grown:
+        """Has not learnt from the held-out part."""
+        if self.settings.half_life_rows:
+            rows = slice(0, self.parts.validation.stop)
+            return self._scoring(boost_recent(self.examples, rows, self.settings), IdentityCalibration())
+        if self.settings.regrow:
+            return self._from_all(self.parts.validation.stop)
+        booster = boost(self.examples, self.parts.growing, self.settings)
+        return self._scoring(booster, self._calibration(booster, self.parts.growing))
+
+    def rehearsal(self, judged: Rehearsal) -> Rehearsal:
+        """The judged model, or where the held-out part begins earlier than what is to be rehearsed, one that has learnt
+        from all rows until then."""
+        data, since_ms = judged.draft.data, self.settings.rehearse_from_ms
+        if data is None or not self.settings.regrow or since_ms <= data.held_out_since_ms:
+            return judged
+        _, scorer = self._from_all(int(np.searchsorted(self.examples.decided_ms, since_ms)))
+        return Rehearsal(draft=replace(judged.draft, data=replace(data, held_out_since_ms=since_ms)), scorer=scorer)
+
+    def served(self) -> Grown:
+        """Has learnt from all rows."""
+        rows = self.parts.held_out.stop
+        if self.settings.half_life_rows:
+            return self._scoring(boost_recent(self.examples, slice(0, rows), self.settings), IdentityCalibration())
+        return self._from_all(rows)
+
+    def _from_all(self, rows: int) -> Grown:
+        growing = growing_until(self.examples, rows)
+        first = boost(self.examples, growing, self.settings)
+        booster = boost_again(self.examples, rows, growing, self.settings, first.num_trees())
+        return self._scoring(booster, self._calibration(first, growing))
+
+    def _calibration(self, booster: lightgbm.Booster, growing: Growing) -> Calibration | SegmentedCalibration:
+        rows, examples = growing.validation, self.examples
+        columns = segment_columns(examples.schema, self.settings.calibrate_by)
+        return calibrate(margins_of(booster, examples, rows), examples.matrix[rows], examples.labels[rows], columns)
+
+    def _scoring(self, booster: lightgbm.Booster, calibration: Calibration | SegmentedCalibration) -> Grown:
+        scorer = GbdtScorer(
+            version=f"{self.name}-unregistered",
+            schema=self.examples.schema,
+            booster=lightgbm.Booster(model_str=booster.model_to_string()),
+            calibration=calibration,
+        )
+        return booster, scorer
 
 
 def _nothing_held_out(draft: Manifest) -> Manifest:
@@ -126,16 +207,6 @@ def _reference(examples: ExampleSet, judged: slice, scorer: GbdtScorer, booster:
 def _judged(examples: ExampleSet, rows: slice, scorer: GbdtScorer) -> dict[str, Metric]:
     probabilities = scorer.score(examples.matrix[rows])
     return measure(examples.labels[rows], probabilities, examples.base_rates[rows])
-
-
-def _calibrate(
-    booster: lightgbm.Booster, examples: ExampleSet, parts: TimeParts, settings: FitSettings
-) -> Calibration | SegmentedCalibration:
-    if settings.half_life_rows:
-        return IdentityCalibration()
-    rows = parts.validation
-    columns = segment_columns(examples.schema, settings.calibrate_by)
-    return calibrate(margins_of(booster, examples, rows), examples.matrix[rows], examples.labels[rows], columns)
 
 
 def _data(examples: ExampleSet, parts: TimeParts, attribution_seconds: int) -> TrainingData:

@@ -11,7 +11,9 @@ class FitSettings:
     how many sets of parameters are tried on the validation part (0: these here). `rising` and `falling` name columns
     the score may only follow; `calibrate_by` names text columns whose categories are calibrated each by itself. With
     `half_life_rows` (0: not) a row so many rows older counts half, `rounds` trees are grown on everything, and are not
-    calibrated, by category or at all: for a log whose customs change faster than a validation part can be spared."""
+    calibrated, by category or at all: for a log whose customs change faster than a validation part can be spared. With
+    `regrow` no row is spared in what serves, once the same done with earlier rows was judged; `rehearse_from_ms` says
+    from when on (epoch milliseconds) its rehearsal must not know the rows, if later than the held-out part begins."""
 
     seed: int = 7
     threads: int = 1
@@ -31,3 +33,5 @@ class FitSettings:
     balance: Balance = Balance.NONE
     calibrate_by: tuple[str, ...] = ()
     half_life_rows: int = 0
+    regrow: bool = False
+    rehearse_from_ms: int = 0

@@ -13,6 +13,16 @@ from models.errors import TrainingRefused
 from models.training.settings import FitSettings
 
 HELD_OUT_SHARE = 0.2
+VALIDATION_SHARE = 0.2
+"""Of what may be learnt from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """Row positions: what the trees learn, and what stops and calibrates them."""
+
+    fitting: slice
+    validation: slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,11 @@ class TimeParts:
     fitting: slice
     validation: slice
     held_out: slice
+
+    @property
+    def growing(self) -> Growing:
+        """The first two."""
+        return Growing(self.fitting, self.validation)
 
 
 def split_by_time(examples: ExampleSet) -> TimeParts:
@@ -33,15 +48,21 @@ def split_by_time(examples: ExampleSet) -> TimeParts:
         raise TrainingRefused("examples must be in time order")
     held_out = _cut(times, 1 - HELD_OUT_SHARE)
     if not examples.overlap_ms:
-        validation = _cut(times, (1 - HELD_OUT_SHARE) ** 2)
+        validation = _cut(times, (1 - HELD_OUT_SHARE) * (1 - VALIDATION_SHARE))
         return TimeParts(slice(0, validation), slice(validation, held_out), slice(held_out, times.size))
     settled = _closed_before(examples, held_out)
-    validation = _cut(times[:settled], 1 - HELD_OUT_SHARE) if settled else 0
+    validation = _cut(times[:settled], 1 - VALIDATION_SHARE) if settled else 0
     return TimeParts(
         fitting=slice(0, _closed_before(examples, validation)),
         validation=slice(validation, settled),
         held_out=slice(held_out, times.size),
     )
+
+
+def growing_until(examples: ExampleSet, rows: int) -> Growing:
+    """The first so many rows, of which the last fifth validates."""
+    validation = _cut(examples.decided_ms[:rows], 1 - VALIDATION_SHARE)
+    return Growing(slice(0, validation), slice(validation, rows))
 
 
 def require_parts(name: str, examples: ExampleSet, parts: TimeParts, settings: FitSettings) -> None:

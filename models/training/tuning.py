@@ -52,7 +52,7 @@ def _objective(examples: ExampleSet, parts: TimeParts, settings: FitSettings) ->
             bagging_fraction=trial.suggest_float("bagging_fraction", 0.5, 1.0),
             lambda_l2=trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
         )
-        margins = margins_of(boost(examples, parts, tried), examples, parts.validation)
+        margins = margins_of(boost(examples, parts.growing, tried), examples, parts.validation)
         return float(losses(labels, sigmoid(margins - shift)).mean())
 
     return loss

@@ -9,21 +9,24 @@ alone, which the control topic tells.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from decision_engine.features.definitions import Value
 from event_schemas.codec import Event, encode
 from event_schemas.control import ModelDeclined, ModelPromoted, ModelProposed, ModelRetired
 from event_schemas.topics import topic_for
+from models.decision_log.contact_index import ContactIndex
 from models.decision_log.examples import Example
-from models.decision_log.labelled_rows import LogQuery, closed_contacts, labelled_examples
+from models.decision_log.labelled_rows import LogQuery, labelled_examples
 from models.drift.log_drift import later_than
 from models.errors import ModelsError, RegistryError
 from models.evaluation.promotion_checks import (
     BESIDE_CHAMPION,
     CHECKS_FILE,
+    LEAST_COMPARED,
     Assessment,
     Champion,
     Check,
@@ -39,9 +42,12 @@ from models.training.pipeline import fit_query
 from services.ports import BusUnavailable, EventPublisher, OutgoingEvent
 from services.workers.drift_watch import DriftWatch
 from services.workers.learning_schedule import LearningSchedule
+from services.workers.training_window import drift_start_ms
 
 _log = logging.getLogger(__name__)
 _ACTOR = "learner"
+PROPOSAL_DAYS = 7
+"""How long a proposal may be approved, unless a setting says otherwise."""
 _RETRY_SHARE = 0.05
 """After a reading that led to no model the next waits for a twentieth more rows."""
 
@@ -79,6 +85,12 @@ class LearnerTools:
     replay: bool = False
     """Whether the log is a replay's, so that its age says nothing."""
     on_learnt: Callable[[Learnt], None] = lambda _: None
+    protected: Callable[[LogQuery], Mapping[str, Mapping[str, Value]]] = lambda _: {}
+    """By customer the attributes that fairness is judged by, asked for once a fit."""
+    contacts: ContactIndex = field(default_factory=ContactIndex)
+    """Knows how much of the archive there is; to be shared with the drift watch."""
+    proposal_days: int = PROPOSAL_DAYS
+    """An older proposal waits for nobody: it cannot be approved any more."""
     drift: DriftWatch | None = None
     """Asks for a fit on recent rows when the version in service has drifted; None: nobody watches."""
 
@@ -95,11 +107,20 @@ class _Progress:
     last_act: datetime | None = None
     """When the control topic last told of this model, by whomever."""
     proposed: str | None = None
-    """A version that waits for a person."""
+    """A version that waits for a person since `proposed_at`."""
+    proposed_at: datetime | None = None
+    declined: str | None = None
+    """The last version that somebody said no to."""
     champion: str | None = None
     """The version in service, as the control topic tells."""
     tried: datetime | None = None
     """The moment of the timetable that was last tried."""
+    since_ms: int = 0
+    """Where the window begins that rows were counted in (0: the archive's beginning)."""
+
+    def forget_rows(self) -> None:
+        """What was counted no longer holds."""
+        self.rows = self.closed = self.wanted = 0
 
 
 class Learner:
@@ -107,7 +128,9 @@ class Learner:
 
     def __init__(self, queries: Sequence[LogQuery], schedule: LearningSchedule, tools: LearnerTools) -> None:
         self._queries = tuple(queries)
-        self._settings = FitSettings(least_rows=schedule.least_rows, least_positives=schedule.least_positives)
+        self._settings = FitSettings(
+            least_rows=schedule.least_rows, least_positives=schedule.least_positives, regrow=True
+        )
         self._schedule = schedule
         self._tools = tools
         self._progress: dict[str, _Progress] = {query.model: _Progress() for query in queries}
@@ -146,9 +169,12 @@ class Learner:
         if progress is None:
             return
         progress.last_act = max(event.time, progress.last_act or event.time)
-        progress.proposed = event.data.version if isinstance(event, ModelProposed) else None
-        if isinstance(event, ModelPromoted):
-            progress.champion = event.data.version
+        if isinstance(event, ModelProposed):
+            progress.proposed, progress.proposed_at = event.data.version, event.time
+        elif isinstance(event, ModelDeclined):
+            progress.proposed, progress.declined = None, event.data.version
+        elif isinstance(event, ModelPromoted):
+            progress.proposed, progress.champion = None, event.data.version
         elif isinstance(event, ModelRetired) and event.data.role == "champion":
             progress.champion = None
 
@@ -167,26 +193,29 @@ class Learner:
 
     def _fit_if_due(self, query: LogQuery) -> Learnt | None:
         newest = self._newest(query.model)
-        query = _since_drift(query, newest)
-        closed = closed_contacts(query)
+        query = self._since_drift(query, newest)
+        closed = self._tools.contacts.closed(query)
         reason = self._due(query, newest, closed)
         if reason is None:
             # Asked last: what is due anyway is fitted on all rows.
             return self._fit_if_drifted(query, newest)
-        progress, required = self._progress[query.model], self._rows_required(newest, reason)
+        progress = self._progress[query.model]
         examples = labelled_examples(query, _quiet)
         progress.rows, progress.closed = len(examples), closed
         # Whatever stands in the way of a fit now would stand there with the same rows again.
         progress.wanted = round(len(examples) * (1 + _RETRY_SHARE))
-        if len(examples) < required or sum(e.accepted for e in examples) < self._schedule.least_positives:
+        fresh = sum(example.decision.decided_ms >= _until_ms(newest) for example in examples)
+        positives = sum(example.accepted for example in examples)
+        if not self._enough(newest, reason, len(examples), fresh) or positives < self._schedule.least_positives:
             return None
-        fitted = fit_query(query, examples, self._settings, _log_progress)
+        fitted = fit_query(self._with_groups(query), examples, self._fit_settings(query.model, examples), _log_progress)
         return self._registered(query, fitted, examples, reason)
 
     def _fit_if_drifted(self, query: LogQuery, newest: Manifest | None) -> Learnt | None:
-        """Fits on the newest rows alone when the version in service has drifted. What comes later starts there too."""
+        """Fits on the newest rows alone when the version in service has drifted. What comes later starts there too,
+        unless somebody declines it."""
         watch = self._tools.drift
-        if watch is None or newest is None or self._progress[query.model].proposed is not None:
+        if watch is None or newest is None or self._waiting(query.model) is not None:
             return None  # a proposal under review is not to be replaced every few hours
         version = self._progress[query.model].champion or newest.version
         reason = watch.due(query, version, datetime.fromisoformat(newest.created_at))
@@ -194,21 +223,64 @@ class Learner:
             return None
         _log.warning("%s is fitted again because of %s", query.model, reason, extra={"action": "learn"})
         examples = labelled_examples(query, _quiet)[-watch.schedule.refit_rows :]
-        fitted = fit_query(query, examples, self._settings, _log_progress)
+        fitted = fit_query(self._with_groups(query), examples, self._fit_settings(query.model, examples), _log_progress)
         learnt = self._registered(query, fitted, examples, reason)
-        before = self._progress[query.model]
-        before.rows = before.closed = before.wanted = 0
+        self._progress[query.model].forget_rows()
         return learnt
+
+    def _fit_settings(self, model: str, examples: Sequence[Example]) -> FitSettings:
+        """The fit is rehearsed up to the middle of the rows that are new to the version in service, and both foretell
+        the later half: half of what is new may teach it, as all of it does what is to serve."""
+        champion = self._champion(model)
+        if champion is None:
+            return self._settings
+        fresh = [e.decision.decided_ms for e in examples if e.decision.decided_ms >= champion.until_ms]
+        halved = len(fresh) >= 2 * LEAST_COMPARED
+        return replace(self._settings, rehearse_from_ms=fresh[len(fresh) // 2] if halved else champion.until_ms)
+
+    def _since_drift(self, query: LogQuery, newest: Manifest | None) -> LogQuery:
+        """The query without the rows that a fit started by drift has left behind, if what came of that fit stands."""
+        progress, since_ms = self._progress[query.model], 0
+        basis = self._basis(query.model, newest)
+        if basis is not None:
+            since_ms = drift_start_ms(basis, self._tools.registry)
+        if since_ms != progress.since_ms:  # what was counted was counted in another window
+            progress.since_ms = since_ms
+            progress.forget_rows()
+        return query if since_ms == 0 else later_than(query, since_ms)
+
+    def _basis(self, model: str, newest: Manifest | None) -> Manifest | None:
+        """The version that the next is to follow: what waits for a person, else what serves, else the newest unless
+        it failed its checks or was declined."""
+        named = self._waiting(model) or self._progress[model].champion
+        if named is not None:
+            try:
+                return self._tools.registry.manifest(named)
+            except RegistryError as error:
+                _log.error("%s cannot be read: %s", named, error, extra={"action": "learn"})
+        if newest is None or newest.version == self._progress[model].declined:
+            return None
+        checks = self._tools.registry.file(newest.version, CHECKS_FILE)
+        return newest if checks is None or not decode_assessment(checks).problems else None
+
+    def _waiting(self, model: str) -> str | None:
+        """The version under review; None once its proposal has lapsed."""
+        progress = self._progress[model]
+        if progress.proposed is None or progress.proposed_at is None:
+            return None
+        lapses = progress.proposed_at + timedelta(days=self._tools.proposal_days)
+        return progress.proposed if self._tools.now() <= lapses else None
 
     def _due(self, query: LogQuery, newest: Manifest | None, closed: int) -> str | None:
         """Why it is time to fit: `rows` or `schedule`; None when it is not."""
         progress = self._progress[query.model]
         # Contacts bound the rows of one model from above, and counting them needs no event decoded.
         rows = progress.rows + closed - progress.closed
-        if rows >= max(self._rows_required(newest, "rows"), progress.wanted):
+        fresh = closed - self._tools.contacts.seen(query, _until_ms(newest))
+        if rows >= progress.wanted and self._enough(newest, "rows", rows, fresh):
             return "rows"
         moment = self._scheduled(query, newest)
-        if moment is None or moment == progress.tried or rows < self._rows_required(newest, "schedule"):
+        if moment is None or moment == progress.tried or not self._enough(newest, "schedule", rows, fresh):
             return None
         progress.tried = moment
         return "schedule"
@@ -220,12 +292,15 @@ class Learner:
         moment = self._schedule.timetable.latest(self._tools.now(), query.zone)
         return moment if moment > datetime.fromisoformat(newest.created_at).astimezone(UTC) else None
 
+    def _with_groups(self, query: LogQuery) -> LogQuery:
+        return replace(query, protected=self._tools.protected(query))
+
     def _registered(self, query: LogQuery, fitted: FittedModel, examples: Sequence[Example], reason: str) -> Learnt:
         """Checks before it registers, so that what was found is part of the version."""
         now = self._tools.now()
         judged = Judged(
-            draft=fitted.draft,
-            scorer=fitted.scorer,
+            draft=fitted.rehearsal.draft,
+            scorer=fitted.rehearsal.scorer,
             examples=examples,
             zone=query.zone,
             now_ms=None if self._tools.replay else round(now.timestamp() * 1000),
@@ -250,11 +325,15 @@ class Learner:
             return None
         return Champion(scorer=scorer, until_ms=0 if data is None else data.until_ms)
 
-    def _rows_required(self, newest: Manifest | None, reason: str) -> int:
+    def _enough(self, newest: Manifest | None, reason: str, rows: int, fresh: int) -> bool:
+        """Whether so many rows, of which `fresh` are later than the newest version's, are worth a fit."""
         if newest is None or newest.data is None:
-            return self._schedule.least_rows
+            return rows >= self._schedule.least_rows
         # By the clock, anything new is enough.
-        return newest.data.rows + (self._schedule.step_rows if reason == "rows" else 1)
+        step = self._schedule.step_rows if reason == "rows" else 1
+        if drift_start_ms(newest, self._tools.registry) == self._progress[newest.name].since_ms:
+            return rows >= newest.data.rows + step
+        return fresh >= step and rows >= self._schedule.least_rows  # fitted on another window: its rows are not these
 
     def _newest(self, model: str) -> Manifest | None:
         """The newest version's manifest; None where there is none that can be trusted."""
@@ -287,11 +366,9 @@ class Learner:
         _log.info("%s is %s", manifest.version, done, extra={"action": "learn"})
 
 
-def _since_drift(query: LogQuery, newest: Manifest | None) -> LogQuery:
-    """The query without the rows that a fit started by drift has left behind."""
-    if newest is None or newest.data is None or not (newest.reason or "").startswith("drift"):
-        return query
-    return later_than(query, newest.data.since_ms)
+def _until_ms(newest: Manifest | None) -> int:
+    """Up to when a version has seen rows; 0 where there is none."""
+    return 0 if newest is None or newest.data is None else newest.data.until_ms
 
 
 def _quiet(_: str) -> None:
