@@ -69,7 +69,7 @@ def read_option(value: bytes) -> Pending:
 
 def read_book(terms: OnlineLearning, cells: Mapping[str, bytes], options: Mapping[str, bytes]) -> Book:
     """A book as it was kept."""
-    return Book(terms, cells=read_cells(cells), options={name: read_option(value) for name, value in options.items()})
+    return Book(terms, cells=read_cells(cells), stored=((name, read_option(value)) for name, value in options.items()))
 
 
 def written_changes(book: Book) -> tuple[dict[str, bytes | None], dict[str, bytes | None]]:

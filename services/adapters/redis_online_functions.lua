@@ -18,16 +18,22 @@ end
 
 -- KEYS: the partition's cells, its options, the index of partitions. ARGV: the header as it must still be (empty: none), the
 -- new header, the partition, the milliseconds all of this is kept, the number of cells and pairs of name and value, the
--- number of options and pairs of name and value. Answers 1, or 0 where the header is another and nothing was written.
+-- number of options and pairs of name and value. Answers 1, or 0 where the header is another and nothing was written. With a
+-- fourth key, the partition's latest writes (a list, the newest first), there follow what is noted there of this write and
+-- how many are kept.
 local function save(keys, args)
   if (redis.call('HGET', keys[1], HEADER) or '') ~= args[1] then
     return 0
   end
   local after = put(keys[1], args, 6, tonumber(args[5]))
-  put(keys[2], args, after + 1, tonumber(args[after]))
+  after = put(keys[2], args, after + 1, tonumber(args[after]))
   redis.call('HSET', keys[1], HEADER, args[2])
   redis.call('HSET', keys[3], args[3], args[2])
-  for i = 1, 3 do
+  if keys[4] then
+    redis.call('LPUSH', keys[4], args[after])
+    redis.call('LTRIM', keys[4], 0, args[after + 1] - 1)
+  end
+  for i = 1, #keys do
     redis.call('PEXPIRE', keys[i], args[4])
   end
   return 1

@@ -1,18 +1,24 @@
 """The evidence of online learning in Redis or Valkey: a partition is written only over what it was read from."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 
 from decision_engine.online import OnlineLearning
 from services.adapters.redis_client import Argument, RedisClient, Reply
-from services.ports import EvidenceWrite, StoredEvidence, StoreUnavailable
+from services.ports import EvidenceChange, EvidenceWrite, StoredEvidence, StoreUnavailable
 
 ONLINE_LIBRARY = files("services.adapters").joinpath("redis_online_functions.lua").read_text("utf-8")
 """The server-side functions of this store; `RedisClient.open(url, library=ONLINE_LIBRARY)`."""
 _HEADER = b"@"
 _A_SCAN = 1_000
 _SECONDS = 10.0
+_WRITES_KEPT = 64
+"""Nodes look once a second; one that has missed more reads everything."""
+_WRITES_AT_ONCE = 8
+_NEXT = b"\n"
+"""Stands between the parts of a note; neither headers nor names of cells have it."""
 _HALF_LIVES_KEPT = 12
 """After so many half-lives without a write a four-thousandth of the evidence is left."""
 
@@ -23,6 +29,10 @@ class OnlineKeys:
 
     namespace: str
     terms: OnlineLearning
+
+    def of(self, partition: int) -> tuple[str, ...]:
+        """Everything that is kept of one partition alone."""
+        return self.cells(partition), self.options(partition), self.writes(partition)
 
     @property
     def _digest(self) -> str:
@@ -41,6 +51,10 @@ class OnlineKeys:
     def options(self, partition: int) -> str:
         """The options of a partition that are under way (a hash)."""
         return f"{self.index}:{partition}:options"
+
+    def writes(self, partition: int) -> str:
+        """What the latest writes of a partition have changed (a list, the newest first)."""
+        return f"{self.index}:{partition}:writes"
 
     @property
     def kept_ms(self) -> int:
@@ -71,12 +85,18 @@ class RedisOnlineStore:
 
     async def save(self, partition: int, write: EvidenceWrite) -> bool:
         """All of it in one step; False where the header was another and nothing was written."""
-        keys = (self._keys.cells(partition), self._keys.options(partition), self._keys.index)
+        keys = (
+            self._keys.cells(partition),
+            self._keys.options(partition),
+            self._keys.index,
+            self._keys.writes(partition),
+        )
         arguments: list[Argument] = [write.expected or b"", write.header, partition, self._keys.kept_ms]
         for changed in (write.cells, write.options):
             arguments.append(len(changed))
             for name, value in changed.items():
                 arguments += (name, value or b"")
+        arguments += (_noted(write), _WRITES_KEPT)
         (reply,) = await self._client.call_many([("kairos_online_save", keys, arguments)], _SECONDS)
         return reply == 1
 
@@ -95,11 +115,42 @@ class RedisOnlineStore:
         found.pop(_HEADER.decode(), None)
         return found
 
+    async def changes(self, partition: int, known: bytes, header: bytes) -> EvidenceChange | None:
+        """What was written since `known`, by the notes of the latest writes; None where they do not lead from there to
+        `header`: too many have come since, the store has lost some, or a writer has left none."""
+        names, latest, passed, newest = dict[str, None](), None, False, known
+        for first in range(0, _WRITES_KEPT, _WRITES_AT_ONCE):
+            span = (first, first + _WRITES_AT_ONCE - 1)
+            notes = _items(await self._client.execute("LRANGE", self._keys.writes(partition), *span))
+            for note in notes:
+                before, after, *changed = note.split(_NEXT) if isinstance(note, bytes) else (b"", b"")
+                if latest is None:
+                    newest = after
+                elif after != latest:
+                    return None  # a write is missing; or another came between two readings, and all is read once
+                latest, passed = before, passed or after == header
+                names |= dict.fromkeys(name.decode() for name in changed)
+                if before == known:
+                    return EvidenceChange(header=newest, cells=await self._named(partition, names)) if passed else None
+            if len(notes) < _WRITES_AT_ONCE:
+                return None
+        return None
+
     async def forget(self) -> None:
         """Removes all evidence of this way of counting, so that it is read from the log again."""
         numbers = await self.headers()
-        names = [key for number in numbers for key in (self._keys.cells(number), self._keys.options(number))]
+        names = [key for number in numbers for key in self._keys.of(number)]
         await self._client.execute("DEL", self._keys.index, *names)
+
+    async def _named(self, partition: int, names: Iterable[str]) -> dict[str, bytes | None]:
+        """Cells as they are now: what was written to them since comes again with its own note."""
+        found: dict[str, bytes | None] = {}
+        rest = list(names)
+        while rest:
+            part, rest = rest[:_A_SCAN], rest[_A_SCAN:]
+            values = _items(await self._client.execute("HMGET", self._keys.cells(partition), *part))
+            found |= {name: v if isinstance(v, bytes) else None for name, v in zip(part, values, strict=True)}
+        return found
 
     async def _whole(self, key: str) -> dict[str, bytes]:
         """A hash, read in parts so that others are served in between."""
@@ -115,6 +166,11 @@ class RedisOnlineStore:
             }
             if cursor == "0":
                 return found
+
+
+def _noted(write: EvidenceWrite) -> bytes:
+    """What nodes are told of a write: the headers before and after it, and the cells it changed."""
+    return _NEXT.join([write.expected or b"", write.header, *(name.encode() for name in write.cells)])
 
 
 def _items(reply: Reply) -> list[Reply]:

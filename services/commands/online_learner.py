@@ -31,6 +31,7 @@ GROUP = "kairos-online-learner"
 METRICS = {
     "online_updates_total": Declared("counter", ("kind",), "Impressions, acceptances and ends of windows counted"),
     "online_pending": Declared("gauge", ("state",), "Options under way: seen and still open, or not seen yet"),
+    "online_shed_total": Declared("counter", (), "Facts of options not learnt from: too many were under way"),
     "online_unreadable_total": Declared("counter", ("topic",), "Records online learning could not read"),
     "online_rewinds_total": Declared("counter", (), "Partitions read again because another had written them"),
 }
@@ -99,6 +100,7 @@ async def learn_online(
             clock=clock,
             metrics=metrics,
             wall_clock=SystemClock() if settings.clock == "system" else None,
+            most_options=settings.online_options_most,
             end_slack=0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK,
         )
         pace = Pace(

@@ -92,9 +92,12 @@ class OnlineLearner:
     metrics: Metrics
     wall_clock: Clock | None = None
     end_slack: int = 0
+    most_options: int = 2_000_000
+    """Options under way at once, over all partitions owned: of those that come on top nothing is learnt."""
     fail_point: Callable[[str], None] = lambda _step: None
     """Called between steps; tests end the process there."""
     _owned: dict[int, _Owned] = field(default_factory=dict)
+    _loading: dict[int, asyncio.Task[_Owned]] = field(default_factory=dict)
     _sought: set[int] = field(default_factory=set)
     """Partitions whose reading was moved since the batch in hand was polled."""
     _writer: str = field(default_factory=lambda: uuid4().hex[:12])
@@ -153,6 +156,7 @@ class OnlineLearner:
             return  # what lies between is still to be read, and this after it once more
         owned.positions[placed.topic] = placed.offset + 1
         if placed.fact is not None:
+            owned.book.full = sum(len(one.book.options) for one in self._owned.values()) >= self.most_options
             placed.fact.enter(owned.book)
             owned.newest_ms[placed.topic] = max(owned.newest_ms[placed.topic], placed.fact.at_ms)
 
@@ -162,6 +166,8 @@ class OnlineLearner:
         numbers = {number for _, number in owned if all((topic, number) in owned for topic in TOPICS)}
         for number in self._owned.keys() - numbers:
             del self._owned[number]
+        for number in self._loading.keys() - numbers:
+            self._loading.pop(number).cancel()
         new = numbers - self._owned.keys()
         if not new:
             return
@@ -177,6 +183,19 @@ class OnlineLearner:
             self.stream.seek({place: at for place, at in places.items() if place in self.stream.assigned()})
 
     async def _stored(self, number: int) -> _Owned:
+        """What is stored of a partition. Loading goes on when whoever waits for it may wait no longer, as while idle:
+        large evidence would else be loaded again and again and never be taken over."""
+        task = self._loading.get(number)
+        if task is None:
+            task = self._loading[number] = asyncio.create_task(self._load(number), name=f"evidence-{number}")
+            task.add_done_callback(_heard)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            if task.done():
+                self._loading.pop(number, None)
+
+    async def _load(self, number: int) -> _Owned:
         stored = await self.store.load(number)
         if stored is None:
             return _Owned(Book(self.terms), None, dict.fromkeys(TOPICS, 0), dict.fromkeys(TOPICS, 0))
@@ -256,12 +275,24 @@ class OnlineLearner:
         for kind, amount in (("impression", done.impressions), ("acceptance", done.acceptances), ("end", done.closed)):
             if amount > 0:
                 self.metrics.count("online_updates_total", amount, kind=kind)
+        if done.shed:
+            self.metrics.count("online_shed_total", done.shed)
 
     def _show(self) -> None:
         now_s = asyncio.get_running_loop().time()
         if now_s < self._show_at_s:
             return
         self._show_at_s = now_s + _SHOW_SECONDS
+        if any(owned.book.full for owned in self._owned.values()):
+            _log.error("%d options are under way, the most that are kept", self.most_options,
+                       extra={"action": "nothing is learnt from more; add learners or raise "
+                                        "KAIROS_ONLINE_OPTIONS_MOST"})  # fmt: skip
         pending = [pending_by_state(owned.book) for owned in self._owned.values()]
         for state in ("seen", "unseen"):
             self.metrics.gauge("online_pending", sum(one[state] for one in pending), state=state)
+
+
+def _heard(task: asyncio.Task[_Owned]) -> None:
+    """A loading that nobody waits for any more may fail."""
+    if not task.cancelled():
+        task.exception()

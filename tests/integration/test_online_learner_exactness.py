@@ -203,12 +203,13 @@ def history(numbers: range, book: Book) -> list[OutgoingEvent]:
     for number in numbers:
         customer, name, offer = f"retail:{number % 17}", f"D{number}", ("gold", "plus")[number % 2]
         at, base = NOW + 1_000 * number, 0.05 + 0.001 * number
-        events += [decision(customer, name, offer, base, at), response(customer, name, offer, "impression", at + 500)]
         book.decided(f"{name}.0", CellKey("m1", f"{offer}.mobile.main", ""), base, at)
         book.seen(f"{name}.0", at + 500)
         if number % 3 == 0:
             events.append(response(customer, name, offer, "accept", at + 600_000))
             book.accepted(f"{name}.0", at + 600_000)
+        # These are days old, so an impression is over as soon as it is read: what was accepted has to be known by then.
+        events += [decision(customer, name, offer, base, at), response(customer, name, offer, "impression", at + 500)]
     return events
 
 

@@ -1,5 +1,6 @@
 """Reading that is moved back loses nothing of what lies before the records at hand."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,6 +127,44 @@ async def test_what_waits_is_not_counted_anew_with_every_batch(monkeypatch: pyte
     )  # fmt: skip
     await _read_on(learner, log)
     assert len(counted) == 1
+
+
+class SlowStore(Store):
+    """Answers a loading only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loadings, self.may = 0, asyncio.Event()
+
+    async def load(self, partition: int) -> StoredEvidence | None:
+        self.loadings += 1
+        await self.may.wait()
+        return await super().load(partition)
+
+
+async def test_a_takeover_that_takes_longer_than_an_idle_moment_is_begun_once_and_comes_to_an_end() -> None:
+    store, log = SlowStore(), Log(0)
+    learner = OnlineLearner(
+        terms=TERMS, store=store, stream=log, clock=Still(), metrics=PrometheusMetrics(METRICS)
+    )  # fmt: skip
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(learner.idle(), 0.01)
+    store.may.set()
+    await learner.idle()
+    assert store.loadings == 1
+    assert orjson.loads(store.kept[0].header)["positions"][DECISIONS] == 0, "it is owned now"
+
+
+async def test_beyond_the_ceiling_options_are_passed_over_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    metrics, log, store = PrometheusMetrics(METRICS), Log(40), Store()
+    learner = OnlineLearner(
+        terms=TERMS, store=store, stream=log, clock=Still(), metrics=metrics, most_options=15
+    )  # fmt: skip
+    await _read_on(learner, log)
+    assert sorted(store.kept[0].options) == sorted(f"D{number}.0" for number in range(15))
+    assert b"kairos_online_shed_total 25.0" in metrics.exposition()[0]
+    assert orjson.loads(store.kept[0].header)["positions"][DECISIONS] == 40, "they are not read again"
 
 
 class ScanningClient:

@@ -6,6 +6,7 @@ import pytest
 
 from decision_engine.errors import StrategyInvalid
 from decision_engine.features.definitions import FeatureDeclarations
+from decision_engine.offers import Offer
 from decision_engine.online import OnlineLearning
 from decision_engine.strategy import Strategy
 from services.adapters.file_strategy_source import load_strategy_file
@@ -42,7 +43,9 @@ def test_the_versions_of_the_strategies_that_exist_are_what_they_were() -> None:
 
     from decision_engine.strategy_loading.versioning import _ABSENT_WHEN_NONE
 
-    assert {field.name for kind in (Strategy, FeatureDeclarations) for field in fields(kind)} >= _ABSENT_WHEN_NONE
+    assert {
+        field.name for kind in (Strategy, FeatureDeclarations, Offer) for field in fields(kind)
+    } >= _ABSENT_WHEN_NONE
 
 
 @pytest.mark.parametrize(
