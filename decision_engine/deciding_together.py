@@ -32,6 +32,7 @@ from decision_engine.experiment import Arm
 from decision_engine.experiment_layers import Trial, assign_trial
 from decision_engine.features.definitions import Value
 from decision_engine.identifiers import key32
+from decision_engine.kill_switches import screen_switches, without_stopped
 from decision_engine.matrix import MatrixPlan, context_facts, shared_values
 from decision_engine.online import OnlinePlan, segment_of
 from decision_engine.prepared import PreparedStrategy
@@ -112,6 +113,7 @@ class Together:
         alike: Likeness = DIFFERENT,
     ) -> None:
         self._prepared = prepared
+        questions = [_without_stopped(question) for question in questions]
         self._asked: dict[object, tuple[tuple[AskedPlacement, ...], Mask]] = {}
         self._standings: dict[tuple[int, str], _Standing] = {}
         self._alike = alike
@@ -174,13 +176,15 @@ class Together:
         cases = [self.cases[row] for row in rows]
         falls = self._engagement(cases, self._truth[rows])
         consents: dict[object, Falls | None] = {}
-        for row, case in enumerate(cases):
-            for stage in self._before(case.question, consents):
-                if stage is not None:
-                    falls[row] = np.where(stage == PASSED, falls[row], stage)
-            for stage in self._after(case):
-                if stage is not None:
-                    falls[row] = np.where(falls[row] == PASSED, stage, falls[row])
+        for stages in zip(*[self._before(case.question, consents) for case in cases], strict=True):
+            rows_of, said = _said(stages)
+            if rows_of:
+                falls[rows_of] = np.where(said == PASSED, falls[rows_of], said)
+        for stages in zip(*[self._after(case) for case in cases], strict=True):
+            rows_of, said = _said(stages)
+            if rows_of:
+                known = falls[rows_of]
+                falls[rows_of] = np.where(known == PASSED, said, known)
         in_play = np.stack([self._placements(case.question.request)[1] for case in cases])
         found, offers = np.nonzero((falls == PASSED) & in_play)
         ends = np.searchsorted(found, np.arange(1, len(cases))).tolist()
@@ -217,6 +221,7 @@ class Together:
             consents[said],
             None if trigger is None else screen_trigger(prepared.availability, trigger),
             screen_availability(prepared.availability, request.now_ms),
+            screen_switches(prepared.switches, request.switches, request.channel),
         )
 
     def _after(self, case: _Case) -> Sequence[Falls | None]:
@@ -242,7 +247,7 @@ class Together:
     def _score(self) -> None:
         """Scores what is alive, one call a model for all who are scored by it."""
         scoring = self._prepared.scoring
-        together: dict[tuple[int, ...], list[int]] = {}
+        together: dict[tuple[str | int, ...], list[int]] = {}
         mine: list[int] = []
         for row, (case, twin) in enumerate(zip(self.cases, self._twins, strict=True)):
             if twin is not None and self._scored_alike(case, twin):
@@ -254,7 +259,8 @@ class Together:
             elif not case.question.scorers:
                 case.scores = score_offers(scoring, case.alive, {}, {}, {})
             else:
-                together.setdefault(tuple(map(id, case.question.scorers.values())), []).append(row)
+                scorers = case.question.scorers
+                together.setdefault((*scorers, *map(id, scorers.values())), []).append(row)
         for rows in together.values():
             self._score_all(rows)
         if self._prepared.online is not None:
@@ -402,14 +408,28 @@ class Together:
         )
 
 
+def _without_stopped(question: Question) -> Question:
+    """The question with the models that no kill switch stops."""
+    switches = question.request.switches
+    return question._replace(scorers=without_stopped(question.scorers, switches)) if switches else question
+
+
 def _same_known(mine: Question, other: Question) -> bool:
-    """Whether both are told the same about the same request; by which models it is scored is another matter."""
+    """Whether both are told the same about the same request; by which models it is scored is another matter. A kill
+    switch may stop one strategy and not the other."""
     return (
         mine.request is other.request
+        and not any(switch.startswith("strategy:") for switch in mine.request.switches)
         and mine.snapshot is other.snapshot
         and mine.records == other.records
         and mine.volumes == other.volumes
     )
+
+
+def _said(stages: Sequence[Falls | None]) -> tuple[list[int], Falls]:
+    """The rows for which a stage has something to say, and that."""
+    rows = [row for row, stage in enumerate(stages) if stage is not None]
+    return rows, np.array([stages[row] for row in rows], np.int16)
 
 
 def _facts(question: Question, zone: ZoneInfo) -> Mapping[str, Value]:

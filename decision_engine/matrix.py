@@ -7,6 +7,7 @@ same for all of them, computed once.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import repeat
 from math import nan
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the library's name is lower case
@@ -45,6 +46,10 @@ class MatrixPlan:
     attributes: AttributeSelection
     doubles: Struct | None
     """The shared columns as doubles side by side; None where one of them has codes."""
+    names: tuple[str, ...]
+    """Those of the shared columns."""
+    of_context: tuple[int, ...]
+    """Which of the shared columns are no attributes."""
 
 
 def plan_matrix(schema: FeatureSchema, offers: Sequence[Offer]) -> MatrixPlan:
@@ -67,6 +72,8 @@ def plan_matrix(schema: FeatureSchema, offers: Sequence[Offer]) -> MatrixPlan:
         shared_places=places,
         attributes=attributes,
         doubles=None if coded else Struct(f"{len(shared)}d"),
+        names=tuple(column.name for column in shared),
+        of_context=tuple(n for n, column in enumerate(shared) if column.source is not ColumnSource.ATTRIBUTE),
     )
 
 
@@ -83,15 +90,11 @@ def fill_matrix(
 def shared_values(plan: MatrixPlan, attributes: Mapping[str, Value], context: Mapping[str, Value]) -> Sequence[float]:
     """What stands in the shared columns of one decision."""
     if plan.doubles is not None:
+        values = list(map(attributes.get, plan.names, repeat(nan)))
+        for place in plan.of_context:
+            values[place] = context.get(plan.names[place], nan)
         try:  # for numbers alone, which is usual, by far the fastest way
-            return plan.doubles.unpack(
-                plan.doubles.pack(
-                    *[
-                        (attributes if c.source is ColumnSource.ATTRIBUTE else context).get(c.name, nan)
-                        for c in plan.shared
-                    ]
-                )
-            )
+            return plan.doubles.unpack(plan.doubles.pack(*values))
         except (StructError, OverflowError):
             pass
     return [

@@ -1,6 +1,5 @@
 """The offers that compete for a slate, and who of them gets which place before any draw."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -131,8 +130,12 @@ class Taken:
             return {}
         if not self.offers:
             return dict(self.plan.quotas)
-        standing = Counter(self.plan.group_of[offer] for offer in self.offers)
-        return {group: most - standing[group] for group, most in self.plan.quotas.items()}
+        left = dict(self.plan.quotas)
+        for offer in self.offers:
+            group = self.plan.group_of[offer]
+            if group in left:
+                left[group] -= 1
+        return left
 
     def total(self) -> int:
         """How many more options the channel takes."""

@@ -3,7 +3,7 @@ them, and how they responded. Decisions are made one by one by the plain engine,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class RecordedBank:
     seed: int = 1
     visits: int = 1
     start: date = date(2026, 3, 1)
+    switches: tuple[str, ...] = ()
+    """Kill switches that are engaged in every other decision of the day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ def record_day(
     """Lives the history, then the day, and writes the archive into `root`."""
     stream = BankStream(BankConfig(seed=bank.seed, customers=bank.customers, start=bank.start))
     counter = _RecordingCounter(bank.strategy, stream, bank.seed, scorers)
+    counter.switches = bank.switches
     events: list[TimedEvent] = []
     for number in range(bank.history_days):
         day = stream.next_day()
@@ -88,6 +91,7 @@ class _RecordingCounter(Counter):
         super().__init__(strategy, stream.people, seed)
         self.records: list[bytes] = []
         self.responses: list[TimedEvent] = []
+        self.switches: tuple[str, ...] = ()
         self._wording = word(strategy)
 
     def record(self, visit: Visit, scorers: Scorers) -> None:
@@ -96,6 +100,8 @@ class _RecordingCounter(Counter):
         if question is None:
             return
         request, snapshot = question
+        if self.switches and len(self.records) % 2:
+            request = replace(request, switches=self.switches)
         ledger = self._ledgers.setdefault(request.customer_id, InProcessLedger())
         blob = encode_records(ledger.records)
         draft = decide(self._prepared, request, snapshot, ledger.records, scorers)

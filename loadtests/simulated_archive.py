@@ -9,6 +9,7 @@ then that version serves. Everything follows from the seed.
 """
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
@@ -62,6 +63,13 @@ class KeptStates(InProcessStates):
         taken = list(events)
         self.kept += [timed for timed in taken if timed.event.topic in _KEPT]
         super().add(taken)
+
+    def copied(self) -> "KeptStates":
+        """The same states, and nothing kept yet."""
+        other = KeptStates(self._features, self._strategy)
+        other.take_over(self._states, self._waiting, self._members)
+        other.folded, other.kept = self.folded, []
+        return other
 
 
 def write_archive(bank: ArchivedBank, archive: Path, models: Path, progress: Callable[[str], None]) -> str:
@@ -117,12 +125,20 @@ class ArchiveWriter:
     """Collects records and writes them as the archiver does, in order of offset."""
 
     def __init__(self, strategy: Strategy, root: Path) -> None:
+        self._strategy = strategy
         self._wording = word(strategy)
         self._layout = compile_features(strategy.declarations).layout
         self._root = root
         self._records: list[tuple[str, bytes]] = []
         self._offsets = {DECISIONS: 0, PROFILE_UPDATES: 0, RESPONSES: 0}
         self.decisions = 0
+
+    def continued(self, root: Path) -> "ArchiveWriter":
+        """Goes on in a copy of the archive; this one is left as it is."""
+        shutil.copytree(self._root, root)
+        other = ArchiveWriter(self._strategy, root)
+        other._records, other._offsets, other.decisions = list(self._records), dict(self._offsets), self.decisions
+        return other
 
     def note(self, served: Served) -> None:
         """Keeps a decision."""

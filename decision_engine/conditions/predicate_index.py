@@ -7,7 +7,7 @@ each other, parts of texts) are evaluated one by one, and only for conjunctions 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from decision_engine.conditions.atoms import AttributeTest, HoldingTest, indexable
@@ -19,6 +19,7 @@ from decision_engine.conditions.holding_masks import HoldingMasks, holding_masks
 from decision_engine.conditions.interval_tests import IntervalTests, separate_intervals
 from decision_engine.conditions.normal_form import Atom, Conjunction, disjunctive_form
 from decision_engine.conditions.rendering import render
+from decision_engine.conditions.straight_line import Tests, compile_tests
 from decision_engine.conditions.syntax import Unary
 from decision_engine.conditions.threshold_groups import ThresholdGroup, group_thresholds
 from decision_engine.conditions.typing_rules import Kind
@@ -58,6 +59,8 @@ class PredicateIndex:
     remaining: int
     """Conjunctions with tests of their own left to evaluate."""
     remainders: dict[int, tuple[_Evaluate, ...]]
+    remainders_at_once: Tests
+    """Of many the same tests, those of all conjunctions, as straight code: the conjunctions that pass theirs."""
     owners: tuple[int, ...]
     """For each further conjunction the mask of its rule."""
     kinds: Mapping[str, Kind]
@@ -81,7 +84,7 @@ class PredicateIndex:
         """For each of many what `evaluate` says of it alone; the intervals of all are compared together."""
         try:
             masks = [-1] * len(facts) if self.intervals is None else self.intervals.masks([f.values for f in facts])
-            return [self._narrowed(self.possible & mask, each, None) for mask, each in zip(masks, facts, strict=True)]
+            return [self._narrowed_at_once(self.possible & mask, f) for mask, f in zip(masks, facts, strict=True)]
         except TypeError:
             return [self.evaluate(each) for each in facts]
 
@@ -95,6 +98,22 @@ class PredicateIndex:
 
     def _narrowed(self, alive: int, facts: Facts, only: int | None) -> int:
         """What all but the intervals leave of the conjunctions, as rules."""
+        alive = self._prepared(alive, facts)
+        if alive & self.remaining:
+            alive = self._without_failing(alive, facts, only)
+        if alive >> self.size:
+            alive = self._with_owners(alive)
+        return alive if only is None else alive & only
+
+    def _narrowed_at_once(self, alive: int, facts: Facts) -> int:
+        """The same, for who asks again and again: which tests are left is not looked into."""
+        alive = self._prepared(alive, facts)
+        if alive & self.remaining:
+            alive &= ~self.remaining | self.remainders_at_once(facts.values, facts.holdings, facts.now_ms)
+        return self._with_owners(alive) if alive >> self.size else alive
+
+    def _prepared(self, alive: int, facts: Facts) -> int:
+        """What the prepared masks and the tests that several share leave of the conjunctions."""
         get = facts.values.get
         for entry in self.lookups:
             alive &= entry.masks.get(get(entry.attribute), entry.others)
@@ -105,11 +124,7 @@ class PredicateIndex:
         for shared in self.shared:
             if alive & ~shared.unless_true and shared.evaluate(facts) is not True:
                 alive &= shared.unless_true
-        if alive & self.remaining:
-            alive = self._without_failing(alive, facts, only)
-        if alive >> self.size:
-            alive = self._with_owners(alive)
-        return alive if only is None else alive & only
+        return alive
 
     def _without_failing(self, alive: int, facts: Facts, only: int | None) -> int:
         for bit in _bits(alive & self.remaining):
@@ -122,9 +137,11 @@ class PredicateIndex:
         return alive
 
     def _with_owners(self, alive: int) -> int:
-        rules = alive & ((1 << self.size) - 1)
-        for bit in _bits(alive >> self.size):
-            rules |= self.owners[bit]
+        rules, further, owners = alive & ((1 << self.size) - 1), alive >> self.size, self.owners
+        while further:
+            lowest = further & -further
+            rules |= owners[lowest.bit_length() - 1]
+            further ^= lowest
         return rules
 
 
@@ -147,6 +164,7 @@ class _Builder:
         self._holdings: dict[int, list[HoldingTest]] = defaultdict(list)
         self._computed: dict[str, list[int]] = defaultdict(list)
         self._evaluators: dict[str, _Evaluate] = {}
+        self._expressions: dict[str, CheckedExpression] = {}
         for number, rule in enumerate(rules):
             self._add_rule(number, rule)
 
@@ -167,6 +185,7 @@ class _Builder:
             shared=shared,
             remaining=sum(1 << bit for bit in remainders),
             remainders=remainders,
+            remainders_at_once=self._remainders_at_once(remainders),
             owners=tuple(self._owners),
             kinds=self._kinds,
         )
@@ -197,7 +216,8 @@ class _Builder:
                     key = ("!" if atom.negated else "") + f"({render(atom.expression)})"
                     self._computed[key].append(bit)
                     if key not in self._evaluators:
-                        self._evaluators[key] = _evaluator(atom, rule)
+                        self._expressions[key] = _expression(atom, rule)
+                        self._evaluators[key] = compile_expression(self._expressions[key])
 
     def _sorted_computed(self, everything: int) -> tuple[tuple[_Shared, ...], dict[int, tuple[_Evaluate, ...]]]:
         shared: list[_Shared] = []
@@ -211,6 +231,12 @@ class _Builder:
                 remainders[bit] = (*remainders.get(bit, ()), evaluate)
         return tuple(shared), remainders
 
+    def _remainders_at_once(self, bits: Collection[int]) -> Tests:
+        keys = {bit: [key for key, users in self._computed.items() if bit in users] for bit in sorted(bits)}
+        own = {key for key, users in self._computed.items() if len(set(users)) < SHARED_BY}
+        tests = [(1 << bit, [self._expressions[key] for key in mine if key in own]) for bit, mine in keys.items()]
+        return compile_tests(tests)
+
     def _is_number(self, attribute: str) -> bool:
         return self._kinds[attribute] not in (Kind.STRING, Kind.BOOL)
 
@@ -221,8 +247,8 @@ class _Builder:
         return threshold_masks(attribute, self._kinds[attribute], self._tests[attribute], everything)
 
 
-def _evaluator(atom: Atom, rule: CheckedExpression) -> _Evaluate:
+def _expression(atom: Atom, rule: CheckedExpression) -> CheckedExpression:
     expression = atom.expression
     if atom.negated:
         expression = Unary(operator="!", operand=expression, position=expression.position)
-    return compile_expression(CheckedExpression(expression=expression, type=Kind.BOOL, types=rule.types))
+    return CheckedExpression(expression=expression, type=Kind.BOOL, types=rule.types)

@@ -48,6 +48,18 @@ def compile_assignments(assignments: Sequence[Assignment]) -> Compute:
     return writer.function()
 
 
+Tests = Callable[[Mapping[str, Value], frozenset[str], int], int]
+"""From attributes, holdings and the moment to what holds, as a bit mask."""
+
+
+def compile_tests(tests: Sequence[tuple[int, Sequence[CheckedExpression]]]) -> Tests:
+    """A function that answers which masks' boolean expressions are all true, those masks together."""
+    writer = _Writer()
+    for mask, expressions in tests:
+        writer.test(mask, expressions)
+    return writer.tests()
+
+
 class _Part(NamedTuple):
     """A literal or a variable; `sure` where it cannot be None."""
 
@@ -65,6 +77,7 @@ class _Writer:
         self._lines: list[str] = []
         self._variables: dict[str, str] = {}
         self._assigned: dict[str, _Part] = {}
+        self._tests: list[str] = []
         self._closures: list[Callable[[Facts], Value | Missing]] = []
         self._types: Mapping[str, Kind] = {}
 
@@ -80,14 +93,33 @@ class _Writer:
         self._lines.append(set_it if part.sure else f"if {part.text} is not None: {set_it}")
         self._assigned[assignment.name] = part
 
+    def test(self, mask: int, expressions: Sequence[CheckedExpression]) -> None:
+        """What has to be true for a mask."""
+        parts = []
+        for checked in expressions:
+            self._types = checked.types
+            try:
+                parts.append(self._write(checked.expression).text)
+            except _NotKnown:
+                parts.append(self._closure(checked).text)
+        self._tests.append(f"({mask} if {' and '.join(parts) or 'True'} else 0)")
+
     def function(self) -> Compute:
+        """What computes the assignments."""
+        return cast("Compute", self._compiled("None"))
+
+    def tests(self) -> Tests:
+        """What answers the tests."""
+        return cast("Tests", self._compiled(" | ".join(self._tests) or "0"))
+
+    def _compiled(self, answer: str) -> FunctionType:
         lines = "".join(f"    {line}\n" for line in self._lines)
-        text = f"def compute(values, holdings, now):\n    get = values.get\n{lines}    return None\n"
+        text = f"def compute(values, holdings, now):\n    get = values.get\n{lines}    return {answer}\n"
         module = compile(text, "<derived attributes>", "exec")
         code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
         known = {f"closure{number}": closure for number, closure in enumerate(self._closures)}
         allowed = {"float": float, "abs": abs, "Facts": Facts, "MISSING": MISSING, "__builtins__": {}}
-        return cast("Compute", FunctionType(code, {**known, **allowed}))
+        return FunctionType(code, {**known, **allowed})
 
     def _write(self, expression: Expression) -> _Part:
         match expression:

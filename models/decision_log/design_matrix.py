@@ -75,34 +75,49 @@ def build_examples(examples: Sequence[Example], schema: FeatureSchema, zone: tzi
 def build_matrix(rows: Sequence[tuple[LoggedDecision, OfferFacts]], schema: FeatureSchema, zone: tzinfo) -> Matrix:
     """One row for each pair of decision and offer; what is missing or an unseen category is NaN."""
     matrix = np.full((len(rows), len(schema.columns)), np.nan)
-    moments = [datetime.fromtimestamp(decision.decided_ms / 1000, UTC).astimezone(zone) for decision, _ in rows]
+    decisions, offers = [decision for decision, _ in rows], [offer for _, offer in rows]
+    stamped = _stamped(decisions, schema, zone)
     for position, column in enumerate(schema.columns):
-        codes = None if column.categories is None else {text: i for i, text in enumerate(column.categories)}
-        values = (
-            _value(column, decision, offer, moment) for (decision, offer), moment in zip(rows, moments, strict=True)
-        )
-        matrix[:, position] = [_number(value, codes) for value in values]
+        name = column.name
+        if column.source is ColumnSource.ATTRIBUTE:
+            values: Sequence[Value | None] = [decision.attributes.get(name) for decision in decisions]
+        elif column.source is ColumnSource.OFFER:
+            values = _of_offers(name, offers)
+        else:
+            values = stamped.get(name) or [decision.context.get(name) for decision in decisions]
+        matrix[:, position] = _numbers(values, column.categories)
     return matrix
 
 
-def _value(column: Column, decision: LoggedDecision, offer: OfferFacts, moment: datetime) -> Value | None:
-    if column.source is ColumnSource.ATTRIBUTE:
-        return decision.attributes.get(column.name)
-    if column.source is ColumnSource.CONTEXT:
-        stamped: dict[str, Value] = {"channel": decision.channel, "hour": moment.hour, "weekday": moment.weekday()}
-        return stamped.get(column.name, decision.context.get(column.name))
-    if column.name in OFFER_TEXTS or column.name in OFFER_NUMBERS:
-        value: Value = getattr(offer, column.name)
-        return value
-    return offer.attributes.get(column.name)
+def _stamped(decisions: Sequence[LoggedDecision], schema: FeatureSchema, zone: tzinfo) -> dict[str, list[Value | None]]:
+    """What every decision is stamped with, of the columns that are asked for."""
+    wanted = {column.name for column in schema.columns if column.source is ColumnSource.CONTEXT}
+    found: dict[str, list[Value | None]] = {"channel": [decision.channel for decision in decisions]}
+    if wanted & {"hour", "weekday"}:
+        moments = [datetime.fromtimestamp(decision.decided_ms / 1000, UTC).astimezone(zone) for decision in decisions]
+        found["hour"] = [moment.hour for moment in moments]
+        found["weekday"] = [moment.weekday() for moment in moments]
+    return found
 
 
-def _number(value: Value | None, codes: Mapping[str, int] | None) -> float:
-    if value is None:
-        return float("nan")
-    if codes is not None:
-        return float(codes.get(value, float("nan"))) if isinstance(value, str) else float("nan")
-    return float("nan") if isinstance(value, str) else float(value)
+def _of_offers(name: str, offers: Sequence[OfferFacts]) -> list[Value | None]:
+    """A fact of each row's offer, looked up once an offer."""
+    own = name in OFFER_TEXTS or name in OFFER_NUMBERS
+    facts = {id(offer): offer for offer in offers}
+    known: dict[int, Value | None] = {
+        key: getattr(offer, name) if own else offer.attributes.get(name) for key, offer in facts.items()
+    }
+    return [known[id(offer)] for offer in offers]
+
+
+def _numbers(values: Sequence[Value | None], categories: Sequence[str] | None) -> NDArray[np.float64]:
+    """Codes of categories, or numbers; a text among numbers and a number among texts are missing."""
+    if categories is not None:
+        code = {text: float(place) for place, text in enumerate(categories)}.get
+        return np.array([np.nan if value is None else code(value, np.nan) for value in values], np.float64)  # type: ignore[arg-type]
+    if str in set(map(type, values)):
+        values = [None if isinstance(value, str) else value for value in values]
+    return np.array(values, np.float64)  # None becomes NaN
 
 
 def _value_columns(

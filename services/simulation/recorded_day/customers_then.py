@@ -1,7 +1,6 @@
 """Customers as of the recorded moments: states folded from the archived events by a strategy's own features.
 
-An event counts from its own time on, and not before the events that precede it in its log. Whoever is linked is read as
-of the same moment, wherever their own decisions stand.
+Whoever is linked is read as of the same moment, wherever their own decisions stand.
 """
 
 from bisect import bisect_right
@@ -10,85 +9,24 @@ from dataclasses import dataclass, field
 
 from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
 from decision_engine.features.compiled import CompiledFeatures
+from decision_engine.features.definitions import Value
 from decision_engine.features.fold import fold
 from decision_engine.features.linked import LinkKind, LinkRef
 from decision_engine.features.record import RecordMemory
 from decision_engine.features.snapshot import read_snapshot
-from decision_engine.features.update import PositionedUpdate, Update
-from decision_engine.features.updates import update_from_plain
+from decision_engine.features.update import PositionedUpdate
 from decision_engine.strategy import Strategy
-from event_schemas.codec import DecodeError
-from event_schemas.plain import PlainEvent, decode_plain
 from event_schemas.topics import STATE_TOPICS, topic_for
-from services.simulation.recorded_day.needed_features import holds_within_the_hour
+from services.simulation.recorded_day.customer_events import CustomerEvents
+from services.simulation.recorded_day.feature_parts import Holds, holds_of
+from services.simulation.recorded_day.parted_states import PartedStates
 from services.simulation.recorded_day.sides import ReadFeatures
-from services.simulation.recorded_day.sorted_archive import ArchivedRow, SaidLink
-from services.use_cases.linked_customers import combine_links, linked_refs
+from services.simulation.recorded_day.sorted_archive import SaidLink
+from services.use_cases.linked_customers import linked_refs, linked_values
 
 _HOUR_MS = 3_600_000
 _OF_THE_RECORD = ("bank.profile.updated", "bank.consent.changed", "bank.customer.erased", "bank.product.opened")
 """Events that change profile, consents and holdings, whatever the features; what closes products is beside them."""
-_POSITIONS = 0
-"""Offsets of several topics are put in one order, so that one position says how far a state is."""
-
-
-class ArchivedEvent:
-    """An event that stays text until somebody asks for it, and is read once for all who do."""
-
-    __slots__ = ("_content",)
-
-    def __init__(self, content: bytes | PlainEvent) -> None:
-        self._content: bytes | PlainEvent | Update | None = content
-
-    def update(self) -> Update | None:
-        """What it changes; None where it cannot be read, as the state builder sets it aside."""
-        found = self._content
-        if found is None or isinstance(found, Update):
-            return found
-        try:
-            found = update_from_plain(decode_plain(found) if isinstance(found, bytes) else found)
-        except DecodeError:
-            found = None
-        self._content = found
-        return found
-
-
-@dataclass(slots=True)
-class CustomerEvents:
-    """One customer's events in the order in which they count."""
-
-    times: list[int]
-    topics: list[int]
-    """Each event's topic, by its place in `STATE_TOPICS`."""
-    events: list[ArchivedEvent]
-
-    def only(self, topics: Container[int]) -> "CustomerEvents":
-        """Those of some topics, and the first of all, which makes the customer known."""
-        kept = [place for place, topic in enumerate(self.topics) if place == 0 or topic in topics]
-        return CustomerEvents(
-            [self.times[n] for n in kept], [self.topics[n] for n in kept], [self.events[n] for n in kept]
-        )
-
-
-def events_by_customer(
-    rows: Sequence[ArchivedRow], decoded: Mapping[bytes, PlainEvent] | None = None
-) -> dict[str, CustomerEvents]:
-    """Lines the rows up; they come topic by topic, each log in its order. `decoded` are events that have been read
-    already, by their text."""
-    known = decoded or {}
-    newest: dict[tuple[str, int], int] = {}
-    entries: dict[str, list[tuple[int, int, bytes]]] = {}
-    for row in rows:
-        log = (row.subject, row.topic)
-        counts_from = newest[log] = max(row.time_ms, newest.get(log, row.time_ms))
-        entries.setdefault(row.subject, []).append((counts_from, row.topic, row.value))
-    found = {}
-    for customer, mine in entries.items():
-        mine.sort(key=lambda entry: entry[:2])  # stable, so that each log keeps its order
-        times, topics, values = zip(*mine, strict=True)
-        events = [ArchivedEvent(known.get(value, value)) for value in values]
-        found[customer] = CustomerEvents(list(times), list(topics), events)
-    return found
 
 
 def topics_of(features: CompiledFeatures) -> frozenset[int]:
@@ -108,8 +46,8 @@ class _Known:
     record: RecordMemory = field(default_factory=RecordMemory)
 
 
-class StatesThen:
-    """Customers by themselves, by one set of features."""
+class MembersThen:
+    """Those whom customers are linked to, by the few features that are asked of them."""
 
     def __init__(self, features: CompiledFeatures, events: Mapping[str, CustomerEvents], again: Container[str]) -> None:
         self._features = features
@@ -117,11 +55,7 @@ class StatesThen:
         self._again = again
         """Customers that are asked for earlier moments after later ones."""
         self._known: dict[str, _Known] = {}
-        self._reusable = holds_within_the_hour(features.declarations)
-        self.folded = 0
-        """Events folded so far."""
-        self.unreadable = 0
-        """Events that could not be read, and count for nothing, as the state builder sets them aside."""
+        self._reusable = holds_of(features.declarations) is not Holds.MOMENT
 
     def warm(self, customer: str, until_ms: int) -> None:
         """Folds what a customer did before that moment."""
@@ -153,11 +87,9 @@ class StatesThen:
         if mark == place:
             return state
         found = [(number, events.events[number].update()) for number in range(mark, place)]
-        updates = [PositionedUpdate(_POSITIONS, number, update) for number, update in found if update is not None]
-        self.unreadable += len(found) - len(updates)
+        updates = [PositionedUpdate(events.topics[n], n, update) for n, update in found if update is not None]
         if updates:
             state = fold(self._features, state, updates).value
-            self.folded += len(updates)
         if customer not in self._again:
             known.marks.clear()
             known.states.clear()
@@ -180,13 +112,15 @@ class CustomersThen:
         for each in said:
             self._members.setdefault((each.link, each.value), []).append(each)
             self._said_by.setdefault(each.customer, set()).add((each.link, each.value))
-        self.own = StatesThen(features.own, events, ())
-        self.others: StatesThen | None = None
+        self._of_members = [each.attribute for each in strategy.linked if each.attribute is not None]
+        self._linked: dict[str, tuple[list[object], list[list[CustomerSnapshot]], Mapping[str, Value]]] = {}
+        self.own = PartedStates(features.own, events)
+        self.others: MembersThen | None = None
         if features.members is not None:
             asked_again = {name for each in said for name in (each.customer, each.value)}
             topics = topics_of(features.members)
             theirs = {name: events[name].only(topics) for name in asked_again if name in events}
-            self.others = StatesThen(features.members, theirs, asked_again)
+            self.others = MembersThen(features.members, theirs, asked_again)
 
     def warm(self, customer: str, until_ms: int) -> None:
         """Folds what a customer, and everybody linked to them by then, did before that moment."""
@@ -207,7 +141,25 @@ class CustomersThen:
         if not refs:
             return snapshot
         found = [[others.snapshot(name, now_ms) for name in self._others(ref, customer, now_ms)] for ref in refs]
-        return combine_links(self._strategy, snapshot, refs, found)
+        return CustomerSnapshot(
+            known=True,
+            attributes={**snapshot.attributes, **self._values(customer, snapshot, refs, found)},
+            holdings=snapshot.holdings,
+            consents=snapshot.consents,
+            newest_event_ms=snapshot.newest_event_ms,
+        )
+
+    def _values(
+        self, customer: str, snapshot: CustomerSnapshot, refs: Sequence[LinkRef], found: list[list[CustomerSnapshot]]
+    ) -> Mapping[str, Value]:
+        """The linked attributes, found anew when the customer's part in them or that of the others has changed."""
+        mine: list[object] = [refs, *map(snapshot.attributes.get, self._of_members)]
+        known = self._linked.get(customer)
+        if known is not None and known[0] == mine and _same(known[1], found):
+            return known[2]
+        values = linked_values(self._strategy, snapshot, refs, found)
+        self._linked[customer] = mine, found, values
+        return values
 
     def _others(self, ref: LinkRef, customer: str, now_ms: int) -> list[str]:
         if ref.link.kind is LinkKind.TO:
@@ -217,3 +169,11 @@ class CustomersThen:
             if said.at_ms <= now_ms and said.customer != customer:
                 newest[said.customer] = max(said.at_ms, newest.get(said.customer, 0))
         return sorted(newest, key=lambda other: (-newest[other], other))
+
+
+def _same(known: Sequence[Sequence[CustomerSnapshot]], found: Sequence[Sequence[CustomerSnapshot]]) -> bool:
+    """Whether these are the very same snapshots; who has not changed is read once."""
+    return len(known) == len(found) and all(
+        len(ours) == len(theirs) and all(one is other for one, other in zip(ours, theirs, strict=True))
+        for ours, theirs in zip(known, found, strict=True)
+    )

@@ -4,7 +4,17 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
-from models.evaluation.full_report.html_table import Cell, Content, figure, figures, flag, glyphs, paragraph, table
+from models.evaluation.full_report.html_table import (
+    MISSING,
+    Cell,
+    Content,
+    figure,
+    figures,
+    flag,
+    glyphs,
+    paragraph,
+    table,
+)
 from models.evaluation.full_report.svg_plot import Axis, Frame, bar, drawn, level, padded, share_bar
 from models.evaluation.intervals import Estimate
 from models.evaluation.off_policy.judgement import OffPolicyReport
@@ -13,6 +23,17 @@ from services.simulation.recorded_day.day_text import APPROXIMATE, as_json, belo
 from services.simulation.recorded_day.sides import ACTIVE, DRAFT
 
 _STYLE = files("models.evaluation.full_report").joinpath("report.css")
+_OWN_STYLE = """
+.tiles { grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); }
+thead tr.over th[colspan] { border-bottom: 0; padding-bottom: 0; } thead th[colspan] { text-align: center; }
+table.funnel th:nth-child(-n+3), table.changes th:nth-child(2), table.examples th { text-align: left; }
+td.muted { color: var(--muted); } td.left { text-align: left; }
+details { margin: 4px 0 14px; } summary { cursor: pointer; color: var(--muted); font-size: 13.5px; }
+"""
+_LARGE = 100
+"""Estimates from here on are printed with one decimal place."""
+_AS_BEFORE = 0.5
+"""A change of value below it is printed as nothing."""
 
 
 def day_page(found: DayFindings) -> str:
@@ -27,7 +48,7 @@ def day_page(found: DayFindings) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head><body>"
+        f"<title>{escape(title)}</title><style>{_STYLE.read_text(encoding='utf-8')}{_OWN_STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1>{''.join(_header(found))}<nav>{links}</nav><main>{body}</main>"
         f"<footer>{''.join(paragraph(text) for text in APPROXIMATE)}</footer></body></html>\n"
     )
@@ -87,7 +108,7 @@ def _tenths(found: DayFindings) -> str:
     ]
     plot = figure(drawn(frame, [*marks, level(frame, 0.0)]), "Draft less active, from who loses most to who gains most")
     rows = [
-        (str(t.number), f"{t.customers:,}", f"{t.active:,.1f}", f"{t.draft:,.1f}", f"{t.draft - t.active:+,.1f}")
+        (str(t.number), f"{t.customers:,}", f"{t.active:,.1f}", f"{t.draft:,.1f}", _signed(t.draft - t.active, 1))
         for t in found.tenths
     ]
     listed = table(("tenth", "customers", "active", "draft", "change"), rows)
@@ -96,25 +117,55 @@ def _tenths(found: DayFindings) -> str:
 
 
 def _beside(title: str, found: Sequence[Beside], *, drawn_too: bool = False) -> str:
-    marks: Sequence[Content] = [""] * len(found)
+    marks: Sequence[Content | None] = [None] * len(found)
     if drawn_too:
         marks = glyphs([each.change for each in found], 0.0)
-    rows = [
-        (
-            each.name,
-            f"{each.active.options:,}",
-            f"{each.draft.options:,}",
-            f"{each.active.accepts:,.1f}",
-            f"{each.draft.accepts:,.1f}",
-            f"{each.active.value:,.0f}",
-            f"{each.draft.value:,.0f}",
-            f"{each.change.value:+,.0f}",
-            mark,
-        )
-        for each, mark in zip(found, marks, strict=True)
-    ]
-    head = (title, "options", "draft", "expected accepts", "draft", "expected value", "draft", "change", "")
-    return table(head, rows) or paragraph("None.", "muted")
+    rows = [_beside_row(each, mark) for each, mark in zip(found, marks, strict=True)]
+    moved = [row for row, each in zip(rows, found, strict=True) if drawn_too or not _is_as_before(each)]
+    stays = [row for row, each in zip(rows, found, strict=True) if not drawn_too and _is_as_before(each)]
+    head = [(title, 1), ("options", 2), ("expected accepts", 2), ("expected value", 2), ("change", 1)]
+    head += [("95 % interval", 1)] if drawn_too else []
+    listed = _paired(head, moved) or paragraph("Nothing changes." if stays else "None.", "muted")
+    if stays:
+        kinds = f"{title}s" if len(stays) > 1 else title
+        listed += f"<details><summary>{len(stays)} {kinds} as before</summary>{_paired(head, stays)}</details>"
+    return listed
+
+
+def _beside_row(each: Beside, mark: Content | None) -> tuple[Content, ...]:
+    row = (
+        each.name,
+        f"{each.active.options:,}",
+        f"{each.draft.options:,}",
+        f"{each.active.accepts:,.1f}",
+        f"{each.draft.accepts:,.1f}",
+        f"{each.active.value:,.0f}",
+        f"{each.draft.value:,.0f}",
+        _signed(each.change.value),
+    )
+    return row if mark is None else (*row, mark)
+
+
+def _is_as_before(each: Beside) -> bool:
+    return each.active.options == each.draft.options and abs(each.change.value) < _AS_BEFORE
+
+
+def _signed(change: float, digits: int = 0) -> Content:
+    """A change with its sign; a dash where it is printed as nothing."""
+    return f"{change:+,.{digits}f}" if abs(change) >= _AS_BEFORE / 10**digits else Cell(MISSING, "muted")
+
+
+def _paired(head: Sequence[tuple[str, int]], rows: Sequence[Sequence[Content]]) -> str:
+    """A table whose titles stand over one column each, or over two: the active side's and the draft's."""
+    over = "".join(
+        f'<th scope="col" rowspan="2">{escape(title)}</th>' if width == 1 else f'<th colspan="2">{escape(title)}</th>'
+        for title, width in head
+    )
+    under = "".join(f'<th scope="col">{ACTIVE}</th><th scope="col">{DRAFT}</th>' for _, width in head if width > 1)
+    plain = table([""], rows)
+    before, _, body = plain.partition("<thead>")
+    _, _, after = body.partition("</thead>")
+    return f'{before}<thead><tr class="over">{over}</tr><tr>{under}</tr></thead>{after}' if plain else ""
 
 
 def _funnel(found: DayFindings) -> str:
@@ -122,10 +173,10 @@ def _funnel(found: DayFindings) -> str:
     rows: list[tuple[Content, ...]] = [("candidates", "", "", *(f"{count:,}" for count in found.candidates), "", "")]
     for step in found.funnel:
         bars = (Cell(share_bar(step.active / most)), Cell(share_bar(step.draft / most, "bar second")))
-        rows.append((step.stage, step.rule, step.code, f"{step.active:,}", f"{step.draft:,}", *bars))
+        rows.append((step.stage, _left(step.rule), _left(step.code), f"{step.active:,}", f"{step.draft:,}", *bars))
     options = (found.whole.active.options, found.whole.draft.options)
     rows.append(("offered", "", "", *(f"{count:,}" for count in options), "", ""))
-    return table(("stage", "rule", "reason", ACTIVE, DRAFT, "", ""), rows)
+    return table(("stage", "rule", "reason", ACTIVE, DRAFT, "", ""), rows, "funnel")
 
 
 def _volumes(found: DayFindings) -> str:
@@ -146,7 +197,7 @@ def _fairness(found: DayFindings) -> str:
     rows: list[tuple[Content, ...]] = [
         (
             each.attribute,
-            each.group,
+            _left(each.group),
             f"{each.customers:,}",
             *(f"{rate:.1%}" for rate in each.rates),
             *(f"{ratio:.2f}" for ratio in each.ratios),
@@ -155,21 +206,37 @@ def _fairness(found: DayFindings) -> str:
         )
         for each in found.fairness
     ]
-    head = ("attribute", "group", "customers", "offer rate", "draft", "of highest", "draft", "value", "draft", "")
-    return table(head, rows) or paragraph("No groups were declared.", "muted")
+    head = (
+        ("attribute", 1),
+        ("group", 1),
+        ("customers", 1),
+        ("offer rate", 2),
+        ("of highest", 2),
+        ("value a customer", 2),
+        ("", 1),
+    )
+    return _paired(head, rows) or paragraph("No groups were declared.", "muted")
 
 
 def _changes(found: DayFindings) -> str:
-    rows = [(a or "fallback", b or "fallback", f"{count:,}") for a, b, count in found.changes]
-    return table(("first on the active side", "first on the draft's", "decisions"), rows) or paragraph("None.", "muted")
+    rows = [(a or "fallback", _left(b or "fallback"), f"{count:,}") for a, b, count in found.changes]
+    return table(("first on the active side", "first on the draft's", "decisions"), rows, "changes") or paragraph(
+        "None.", "muted"
+    )
 
 
 def _examples(found: DayFindings) -> str:
-    rows = [
-        (each.decision_id, each.customer_id, each.channel, each.active or "fallback", each.draft or "fallback")
+    none = "fallback"
+    rows: list[tuple[Content, ...]] = [
+        (each.decision_id, *map(_left, (each.customer_id, each.channel, each.active or none, each.draft or none)))
         for each in found.examples
     ]
-    return table(("decision", "customer", "channel", ACTIVE, DRAFT), rows)
+    listed = table(("decision", "customer", "channel", ACTIVE, DRAFT), rows, "examples")
+    return f"<details><summary>{len(rows)} of them, one by one</summary>{listed}</details>" if rows else ""
+
+
+def _left(text: str) -> Cell:
+    return Cell(escape(text), "left")
 
 
 def _off_policy(found: DayFindings) -> Iterator[str]:
@@ -194,4 +261,5 @@ def _off_policy(found: DayFindings) -> Iterator[str]:
 
 
 def _estimate(found: Estimate) -> tuple[str, str, str]:
-    return f"{found.value:.5f}", f"{found.low:.5f}", f"{found.high:.5f}"
+    form = "{:,.1f}" if abs(found.value) >= _LARGE else "{:.5f}"
+    return form.format(found.value), form.format(found.low), form.format(found.high)

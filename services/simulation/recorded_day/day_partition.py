@@ -22,7 +22,8 @@ from decision_engine.volume import use_of_offer
 from event_schemas.topics import RESPONSES, STATE_TOPICS
 from models.decision_log.examples import AttributionRule
 from services.simulation.recorded_day.contacts_then import ContactsThen
-from services.simulation.recorded_day.customers_then import CustomersThen, events_by_customer
+from services.simulation.recorded_day.customer_events import events_by_customer
+from services.simulation.recorded_day.customers_then import CustomersThen
 from services.simulation.recorded_day.failures import SimulationRefused
 from services.simulation.recorded_day.group_rules import GroupRule, attributes_labelled, labels
 from services.simulation.recorded_day.off_policy_rows import add_choice, choice_of
@@ -263,11 +264,16 @@ class DayPartition:
 def _requests(values: Iterable[bytes]) -> list[RecordedRequest]:
     """By time and id, a repeated record once."""
     found: dict[str, RecordedRequest] = {}
-    for value in values:
+    for number, value in enumerate(values, 1):
         try:
             request = read_request(value)
         except RecordUnreadable as error:
-            raise SimulationRefused(f"a decision record of the day is unreadable ({value[:90]!r}…): {error}") from error
+            # Where and which field, never what the record says: it is about a customer.
+            cause = error.__cause__
+            field = (
+                f"no {cause}" if isinstance(cause, KeyError) else f"a field is odd ({type(cause or error).__name__})"
+            )
+            raise SimulationRefused(f"decision record {number} of the day's partition is unreadable: {field}") from None
         found.setdefault(request.request.decision_id, request)
     return sorted(found.values(), key=lambda each: (each.request.now_ms, each.request.decision_id))
 

@@ -10,9 +10,7 @@ from dataclasses import replace
 from decision_engine.conditions.parser import parse
 from decision_engine.conditions.syntax import names_in
 from decision_engine.features.compiled import CompiledFeatures, compile_features
-from decision_engine.features.definitions import FeatureDeclarations
 from decision_engine.features.dictionary import attribute_names
-from decision_engine.features.shapes import SEQUENCES
 from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import FeatureSchema
@@ -50,15 +48,6 @@ def cut_features(strategy: Strategy, needed: Collection[str]) -> CompiledFeature
         derived=tuple(derived for derived in declared.derived if derived.name in needed),
     )
     return replace(compile_features(cut, EVENT_FIELDS), late_days=whole.late_days)
-
-
-def holds_within_the_hour(declarations: FeatureDeclarations) -> bool:
-    """Whether what is read at one moment is the same at any other of the same hour, while nothing happens."""
-    by_the_minute = any(
-        window.unit == "m" for f in declarations.features for window in (*f.windows, *sum(f.window_pairs, ()))
-    )
-    waiting = any(feature.aggregate in SEQUENCES for feature in declarations.features)
-    return not by_the_minute and not waiting and not any("now" in _names(d.expression) for d in declarations.derived)
 
 
 def _with_sources(strategy: Strategy, wanted: set[str]) -> set[str]:

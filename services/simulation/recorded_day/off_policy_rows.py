@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from decision_engine.draft import Draft
 from decision_engine.prepared import PreparedStrategy
-from decision_engine.rejections import PASSED
 from models.evaluation.off_policy.recorded_choices import JudgedPolicy, Predictions, RecordedChoices
 from services.simulation.recorded_day.recorded_requests import RecordedOption
 
@@ -108,15 +107,12 @@ def first_chances(prepared: PreparedStrategy, draft: Draft) -> dict[str, tuple[s
     plan, lottery = slate.asked.plan, slate.lottery
     if plan is None or lottery is None or not slate.places:
         return {}
-    alive = (draft.falls == PASSED) & ~draft.held_out
-    if draft.held_back is not None:
-        alive &= ~draft.held_back
-    standing = np.flatnonzero(alive[plan.offer_of])
-    chances = lottery.among_first(1, standing)
+    # Who stands in the order passed every gate; whoever does not has no chance.
+    chances = lottery.among_first(1, np.arange(len(plan.treatments)))
     found = np.flatnonzero(chances)
     return {
         plan.treatments[candidate].name: (str(prepared.offers[plan.offer_of[candidate]].name), chance)
-        for candidate, chance in zip(standing[found].tolist(), chances[found].tolist(), strict=True)
+        for candidate, chance in zip(found.tolist(), chances[found].tolist(), strict=True)
     }
 
 

@@ -16,6 +16,7 @@ from decision_engine.propensity import Scorer, Scorers
 from decision_engine.rejections import Indexes, Mask
 from decision_engine.scoring import PRIOR
 from decision_engine.strategy import Strategy
+from services.simulation.recorded_day.feature_parts import PartedFeatures, part_features
 from services.simulation.recorded_day.needed_features import cut_features, needed_attributes, needed_of_members
 
 ACTIVE, DRAFT = "active", "draft"
@@ -126,7 +127,7 @@ def shared_declarations(sides: Sequence[Side]) -> bool:
 class ReadFeatures:
     """The features that are read of customers, and of those they are linked to (None: nothing is)."""
 
-    own: CompiledFeatures
+    own: PartedFeatures
     members: CompiledFeatures | None
 
 
@@ -144,7 +145,7 @@ def features_of(
 def _cut(strategy: Strategy, needed: Collection[str]) -> ReadFeatures:
     of_members = needed_of_members(strategy, needed)
     members = cut_features(strategy, of_members) if of_members else None
-    return ReadFeatures(cut_features(strategy, needed), members)
+    return ReadFeatures(part_features(cut_features(strategy, needed)), members)
 
 
 def _known_about(strategy: Strategy) -> tuple[object, ...]:

@@ -33,7 +33,10 @@ def index_of(*texts: str) -> PredicateIndex:
 def true_rules(
     index: PredicateIndex, values: Mapping[str, Value], holdings: frozenset[str] = frozenset(), only: int | None = None
 ) -> list[int]:
-    mask = index.evaluate(Facts(values, holdings, 1_000_000), only)
+    facts = Facts(values, holdings, 1_000_000)
+    mask = index.evaluate(facts, only)
+    if only is None:
+        assert index.evaluate_all([facts, facts]) == [mask, mask]
     return [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
 
 

@@ -123,6 +123,14 @@ def random_contact(draw: Random) -> ContactRecord:
     )
 
 
+def random_switches(draw: Random) -> tuple[str, ...]:
+    offers = draw.sample(STRATEGY.offers, 2)
+    named = [f"offer:{offers[0].name}", f"group:{offers[1].group}", "model:cross_sell", "channel:mobile"]
+    named += [f"strategy:{STRATEGY.name}", f"strategy:{STRATEGY.version}"]
+    weights = [8, 4, 4, 1, 1, 1]
+    return tuple(sorted(set(draw.choices(named, weights, k=draw.randrange(1, 3)))))
+
+
 def random_question(draw: Random, number: int, scorers: Any) -> Question:
     places = list(STRATEGY.placements.values())
     place = draw.choice(places)
@@ -143,6 +151,7 @@ def random_question(draw: Random, number: int, scorers: Any) -> Question:
         allow_duplicates=draw.random() < 0.1,
         online=random_table(draw) if draw.random() < 0.5 else None,
         degraded_causes=(LEDGER_UNAVAILABLE,) if draw.random() < 0.05 else (),
+        switches=random_switches(draw) if draw.random() < 0.3 else (),
     )
     records = [random_contact(draw) for _ in range(draw.randrange(25))]
     return Question(request, random_customer(draw), records, scorers, volumes if draw.random() < 0.6 else {})

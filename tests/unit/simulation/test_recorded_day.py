@@ -79,6 +79,22 @@ def test_the_strategy_that_made_the_log_decides_as_recorded(world: Any, order: S
     assert totals.changed == 0
 
 
+def test_a_day_with_kill_switches_is_decided_under_them_again(tmp_path: Path) -> None:
+    (tmp_path / "live.yaml").write_text(text_of())
+    strategy = load_strategy_file(tmp_path / "live.yaml")
+    bank = RecordedBank(
+        strategy=strategy, customers=60, history_days=4, seed=2, switches=("group:cards", "model:cross_sell")
+    )
+    day = record_day(bank, tmp_path / "archive")
+    order = SimulationOrder(
+        archive=tmp_path / "archive", models=tmp_path / "models", active=strategy, draft=strategy,
+        since_ms=day.since_ms, until_ms=day.until_ms, attribution_seconds=600, partitions=2,
+    )  # fmt: skip
+    totals = simulate_day(order).totals
+    assert totals.requests == totals.compared == totals.same_choice == totals.same_score > 20
+    assert all(side.dropped["availability", "kill_switch", "KILL_SWITCH"] > 0 for side in totals.sides.values())
+
+
 def test_the_recorded_strategy_is_worth_what_the_log_earned(order: SimulationOrder) -> None:
     report = found(order).off_policy["accepted"]
     assert not isinstance(report, str)
@@ -179,7 +195,7 @@ def test_a_day_that_is_not_archived_is_refused(order: SimulationOrder) -> None:
         simulate_day(replace(order, archive=order.archive / "nowhere"))
 
 
-def test_an_unreadable_decision_is_refused_by_name(order: SimulationOrder, tmp_path: Path) -> None:
+def test_an_unreadable_decision_is_refused_by_its_place_and_field(order: SimulationOrder, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     for path in sorted(order.archive.rglob("*.parquet")):
         table = pq.read_table(path, partitioning=None)
@@ -189,8 +205,9 @@ def test_an_unreadable_decision_is_refused_by_name(order: SimulationOrder, tmp_p
         copy = archive / path.relative_to(order.archive)
         copy.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, copy)
-    with pytest.raises(SimulationRefused, match="broken"):
+    with pytest.raises(SimulationRefused, match=r"decision record 1 .* is unreadable: no 'ledger'") as refused:
         simulate_day(replace(order, archive=archive))
+    assert "broken" not in str(refused.value), "what a record says is about a customer"
 
 
 def test_a_stopped_simulation_leaves_nothing_behind(order: SimulationOrder, tmp_path: Path) -> None:
