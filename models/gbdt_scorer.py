@@ -54,6 +54,11 @@ class GbdtScorer:
         self._form: MarginForm = BoosterForm(booster)
 
     @property
+    def calibration(self) -> Calibration | SegmentedCalibration:
+        """What turns its margins into probabilities."""
+        return self._calibration
+
+    @property
     def version(self) -> str:
         return self._version
 

@@ -13,7 +13,7 @@ from models.decision_log.design_matrix import ExampleSet, build_examples, derive
 from models.decision_log.examples import AttributionRule, Example, LoggedResponse, OfferFacts, join_examples
 from models.decision_log.input_meanings import InputMeaning
 from models.decision_log.offer_catalogue import offers_of_model
-from models.decision_log.records import StrategyOf, read_decisions, read_impressions, read_responses
+from models.decision_log.records import StrategyOf, read_decisions, read_responses
 from models.errors import TrainingRefused
 
 Progress = Callable[[str], None]
@@ -69,13 +69,6 @@ def example_set(query: LogQuery, examples: Sequence[Example]) -> ExampleSet:
 def responses_of(query: LogQuery) -> list[LoggedResponse]:
     """The responses from the period's start on; those to its last decisions may come after its end."""
     return list(read_responses(query.archive, TimeRange(since_ms=query.period.since_ms)))
-
-
-def closed_contacts(query: LogQuery) -> int:
-    """How many options of any model were seen and have their window behind them: a bound on the labelled rows."""
-    impressions, end_ms = read_impressions(query.archive, TimeRange(since_ms=query.period.since_ms))
-    last_ms = end_ms - query.attribution_seconds * 1000
-    return sum(at_ms <= last_ms for at_ms in impressions.values())
 
 
 def attribution_rule(query: LogQuery, responses: Sequence[LoggedResponse]) -> AttributionRule:

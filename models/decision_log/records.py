@@ -42,22 +42,6 @@ def read_decisions(
             yield decision
 
 
-def read_impressions(root: Path, wanted: TimeRange = EVERYTHING) -> tuple[dict[str, int], int]:
-    """Tracking id to the moment it was first seen, and the newest moment of any response; no event is decoded."""
-    first: dict[str, int] = {}
-    newest = 0
-    for file in archive_files(root, RESPONSES, wanted):
-        for row in read_rows(file, ("time", "tracking_id", "outcome")):
-            moment, tracking_id = row["time"], row["tracking_id"]
-            if not isinstance(moment, datetime) or not wanted.includes(moment):
-                continue
-            at_ms = epoch_ms(moment)
-            newest = max(newest, at_ms)
-            if row["outcome"] == Outcome.IMPRESSION and isinstance(tracking_id, str):
-                first[tracking_id] = min(at_ms, first.get(tracking_id, at_ms))
-    return first, newest
-
-
 def logged_response(value: bytes) -> LoggedResponse | None:
     """A response as learning sees it; None for bytes that are no response."""
     try:

@@ -78,11 +78,13 @@ def snapshot_days(folder: Path) -> list[date]:
     return sorted(date.fromisoformat(name.removesuffix(".parquet")) for name in found)
 
 
-def read_states(folder: Path, day: date, zone: tzinfo) -> StateSnapshot:
-    """The snapshot of a day. Raises TrainingRefused when it is not there or does not say who may be profiled."""
+def read_states(folder: Path, day: date, zone: tzinfo, names: Iterable[str] | None = None) -> StateSnapshot:
+    """The snapshot of a day; with `names` only those of its attributes. Raises TrainingRefused when it is not there or
+    does not say who may be profiled."""
     path = folder / f"{day.isoformat()}.parquet"
     try:
-        columns = pq.read_table(path, partitioning=None).to_pydict()
+        wanted = None if names is None else _present(path, {CUSTOMER, HOLDINGS, PERSONALISED, *names})
+        columns = pq.read_table(path, partitioning=None, columns=wanted).to_pydict()
     except (OSError, pa.ArrowException) as error:
         raise TrainingRefused(f"{path} cannot be read as a snapshot: {error}") from error
     if missing := [name for name in (CUSTOMER, HOLDINGS, PERSONALISED) if name not in columns]:
@@ -98,6 +100,16 @@ def read_states(folder: Path, day: date, zone: tzinfo) -> StateSnapshot:
         personalised=tuple(bool(said) for said in columns.pop(PERSONALISED)),
         columns=columns,
     )
+
+
+def snapshot_columns(folder: Path, day: date) -> list[str]:
+    """The attributes a snapshot has, in order. Raises OSError."""
+    fixed = {CUSTOMER, HOLDINGS, PERSONALISED}
+    return sorted(set(pq.read_schema(folder / f"{day.isoformat()}.parquet").names) - fixed)
+
+
+def _present(path: Path, names: set[str]) -> list[str]:
+    return sorted(names & set(pq.read_schema(path).names))
 
 
 def _column(values: Sequence[Value | None]) -> pa.Array:

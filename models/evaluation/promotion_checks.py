@@ -1,13 +1,13 @@
 """What a version must pass before it may serve: its own figures, its rows' age, and the version it would replace.
 
 The checks are made once, on rows neither version learnt from, and kept in the version's folder (`checks.json`), so that
-whoever approves it later sees what was found then. A check that cannot be made passes as `not_known`: it is for the
-second person to judge what that means.
+whoever approves it later sees what was found then. The one that time alone changes is made again at the approval. A
+check that cannot be made passes as `not_known`: it is for the second person to judge what that means.
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import tzinfo
 from typing import Literal, cast
 
@@ -27,6 +27,7 @@ Outcome = Literal["passed", "failed", "not_known"]
 
 CHECKS_FILE = "checks.json"
 BESIDE_CHAMPION = "not_worse_than_champion"
+DATA_RECENT = "data_recent"
 LEAST_COMPARED = 200
 """Rows, below which two versions are not compared."""
 _LEAST_POSITIVES = 20
@@ -87,7 +88,7 @@ def assess(judged: Judged, champion: Champion | None, reason: str) -> Assessment
         champion=None if champion is None else champion.scorer.version,
         checks=(
             *figure_checks(judged.draft),
-            _recent(judged),
+            recent_check(judged.draft, judged.now_ms),
             _unbiased_groups(judged),
             _beside(judged, champion),
         ),
@@ -111,6 +112,28 @@ def figure_checks(manifest: Manifest) -> tuple[Check, Check]:
     )
 
 
+def recent_check(manifest: Manifest, now_ms: int | None) -> Check:
+    """Whether what it learnt from is recent enough at that moment (epoch milliseconds); None: the log is a replay's."""
+    if manifest.data is None:
+        return Check(DATA_RECENT, "not_known", "the version names no training data")
+    if now_ms is None:
+        return Check(DATA_RECENT, "not_known", "the clock of this deployment follows a replay")
+    if manifest.data.attribution_seconds * 1000 >= _OLDEST_DAYS * _DAY_MS:
+        return Check(DATA_RECENT, "not_known", "outcomes take longer to be known than its newest row may be old")
+    days = (now_ms - manifest.data.until_ms) / _DAY_MS
+    return _check(
+        DATA_RECENT, f"its newest row is {days:.1f} days old, {_OLDEST_DAYS} at most", good=days <= _OLDEST_DAYS
+    )
+
+
+def asked_again(assessment: Assessment, manifest: Manifest, now_ms: int | None) -> Assessment:
+    """The assessment with the checks that time changes made anew, at that moment."""
+    now = recent_check(manifest, now_ms)
+    known = any(check.name == now.name for check in assessment.checks)
+    checks = tuple(now if check.name == now.name else check for check in assessment.checks)
+    return replace(assessment, checks=checks if known else (*checks, now))
+
+
 def promotion_problems(manifest: Manifest) -> list[str]:
     """Why the version's own figures keep it out of service; empty when they do not."""
     return [check.finding for check in figure_checks(manifest) if check.outcome == "failed"]
@@ -131,17 +154,6 @@ def decode_assessment(text: bytes) -> Assessment:
         return Assessment(reason=str(body["reason"]), champion=body["champion"], checks=checks)
     except (ValueError, KeyError, TypeError) as error:
         raise ManifestInvalid(f"{CHECKS_FILE} cannot be read: {type(error).__name__}: {error}") from error
-
-
-def _recent(judged: Judged) -> Check:
-    if judged.draft.data is None:
-        return Check("data_recent", "not_known", "the version names no training data")
-    if judged.now_ms is None:
-        return Check("data_recent", "not_known", "the clock of this deployment follows a replay")
-    days = (judged.now_ms - judged.draft.data.until_ms) / _DAY_MS
-    return _check(
-        "data_recent", f"its newest row is {days:.1f} days old, {_OLDEST_DAYS} at most", good=days <= _OLDEST_DAYS
-    )
 
 
 def _unbiased_groups(judged: Judged) -> Check:

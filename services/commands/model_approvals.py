@@ -2,11 +2,19 @@
 
 import argparse
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from event_schemas.codec import Event
 from event_schemas.control import ModelPromoted, Promotion, Proposal
-from models.evaluation.promotion_checks import CHECKS_FILE, Assessment, decode_assessment, figure_checks
+from models.evaluation.promotion_checks import (
+    CHECKS_FILE,
+    Assessment,
+    asked_again,
+    decode_assessment,
+    figure_checks,
+    recent_check,
+)
 from models.manifest import Manifest, content_hash
 from models.registry import ModelRegistry
 from services.commands.models_now import ModelsNow
@@ -20,6 +28,22 @@ ROLLBACK = "rollback"
 
 class ProposalUnknown(ShellError):
     """There is no such proposal to answer, or no version to go back to."""
+
+
+class ProposalLapsed(ShellError):
+    """Time has overtaken a proposal: what was found then no longer speaks for the version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What time may do to a proposal: it holds for so many days, and `replay` logs have no age."""
+
+    proposal_days: int
+    replay: bool = False
+
+    def now_ms(self, at: datetime) -> int | None:
+        """The moment rows' ages are taken at; None where they say nothing."""
+        return None if self.replay else round(at.timestamp() * 1000)
 
 
 def add_approval_acts(acts: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -42,34 +66,41 @@ def add_approval_acts(acts: "argparse._SubParsersAction[argparse.ArgumentParser]
     rollback.add_argument("--approved-by", help="the second person; must not be the actor")
 
 
-def proposal_lines(now: ModelsNow) -> list[str]:
-    """The open proposals with what was found of each."""
+def proposal_lines(now: ModelsNow, at: datetime, terms: Terms) -> list[str]:
+    """The open proposals with what was found of each; those that have lapsed are said to have."""
     if not now.proposals:
         return ["nothing waits for approval"]
     lines = []
     for version, proposal in sorted(now.proposals.items()):
         against = f", compared with {proposal.compared_with}" if proposal.compared_with else ""
-        lines += [f"{version} proposed by {proposal.actor} ({proposal.reason}{against})"]
+        lapses = now.proposed_at[version] + timedelta(days=terms.proposal_days)
+        until = f"{'lapsed' if at > lapses else 'holds until'} {lapses.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        lines += [f"{version} proposed by {proposal.actor} ({proposal.reason}{against}), {until}"]
         lines += [f"  {name}: {finding}" for name, finding in proposal.checks.items()]
     return lines
 
 
-def recorded_problems(manifest: Manifest, registry: ModelRegistry) -> tuple[str, ...]:
-    """What the checks made at the fit found against the version, beside what its own figures say."""
+def recorded_problems(manifest: Manifest, registry: ModelRegistry, now_ms: int | None) -> tuple[str, ...]:
+    """What the checks made at the fit found against the version, beside what its own figures say; those that time
+    changes as they would be found at that moment (None: the log has no age)."""
     own = {check.name for check in figure_checks(manifest)}
-    return tuple(p for p in _assessment(manifest, registry).problems if p.split(":")[0] not in own)
+    return tuple(p for p in _assessment(manifest, registry, now_ms).problems if p.split(":")[0] not in own)
 
 
-def proposing(manifest: Manifest, registry: ModelRegistry, act: Act, comment: str | None) -> Event:
+def proposing(
+    manifest: Manifest, registry: ModelRegistry, act: Act, comment: str | None, now_ms: int | None = None
+) -> Event:
     """The proposal of a registered version, with the checks kept beside it, or those its manifest allows."""
-    return proposal_of(manifest, _assessment(manifest, registry), act, comment)
+    return proposal_of(manifest, _assessment(manifest, registry, now_ms), act, comment)
 
 
-def approving(now: ModelsNow, manifest: Manifest, act: Act, share: float | None) -> Event:
-    """The act that a proposal asked for, done in its proposer's name. Raises ProposalUnknown, ApprovalMissing."""
+def approving(now: ModelsNow, manifest: Manifest, act: Act, share: float | None, terms: Terms) -> Event:
+    """The act that a proposal asked for, done in its proposer's name. Raises ProposalUnknown, ProposalLapsed,
+    ApprovalMissing."""
     proposal = _open_proposal(now, manifest.version)
     if proposal.checksum != content_hash(manifest):
         raise ProposalUnknown(f"{manifest.version} is not what was proposed: its manifest differs from the proposal's")
+    _require_current(now.proposed_at[manifest.version], manifest, act.at, terms)
     done = replace(act, actor=proposal.actor, approved_by=act.actor)
     done.require_second_person()
     if share is not None:
@@ -132,6 +163,21 @@ def _open_proposal(now: ModelsNow, version: str) -> Proposal:
     return proposal
 
 
-def _assessment(manifest: Manifest, registry: ModelRegistry) -> Assessment:
+def _require_current(proposed_at: datetime, manifest: Manifest, at: datetime, terms: Terms) -> None:
+    """Asks again what time changes: how old the proposal is, and what the version learnt from."""
+    propose = f"`kairos models propose {manifest.version}` asks anew, with the checks of today"
+    age = at - proposed_at
+    if age > timedelta(days=terms.proposal_days):
+        raise ProposalLapsed(
+            f"{manifest.version} was proposed {age / timedelta(days=1):.1f} days ago, and a proposal holds for "
+            f"{terms.proposal_days} (KAIROS_PROPOSAL_DAYS); {propose}"
+        )
+    recent = recent_check(manifest, terms.now_ms(at))
+    if recent.outcome == "failed":
+        raise ProposalLapsed(f"{manifest.version}: {recent.name}: {recent.finding}; train a new version")
+
+
+def _assessment(manifest: Manifest, registry: ModelRegistry, now_ms: int | None) -> Assessment:
     checks = registry.file(manifest.version, CHECKS_FILE)
-    return Assessment(reason="person", checks=figure_checks(manifest)) if checks is None else decode_assessment(checks)
+    by_hand = Assessment(reason="person", checks=figure_checks(manifest))
+    return asked_again(by_hand if checks is None else decode_assessment(checks), manifest, now_ms)

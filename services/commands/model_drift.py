@@ -12,9 +12,8 @@ from models.drift.findings import DriftKind, DriftLimits, DriftReport
 from models.drift.log_drift import log_drift, watched_version
 from models.drift.report import report_json, report_lines
 from models.registry import ModelRegistry
-from services.adapters.prometheus_metrics import Declared
+from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
 from services.commands.train import moment_ms
-from services.ports import Metrics
 
 METRICS = {
     "model_drift": Declared(
@@ -47,7 +46,7 @@ def told_drift(args: argparse.Namespace, query: LogQuery, registry: ModelRegistr
     return report_lines(report)
 
 
-def export_drift(metrics: Metrics, model: str, report: DriftReport) -> None:
+def export_drift(metrics: PrometheusMetrics, model: str, report: DriftReport) -> None:
     """One series a kind, and the stability index of the columns: as many as the strategy has attributes."""
     metrics.gauge("model_drift_rows", report.rows, model=model)
     for kind in DriftKind:
@@ -57,6 +56,7 @@ def export_drift(metrics: Metrics, model: str, report: DriftReport) -> None:
         # What is not known of this version must not go on alarming for the one before it.
         beyond = worst is not None and worst.beyond
         metrics.gauge("model_drift_alarm", float(beyond), model=model, kind=kind.value)
+    metrics.forget("feature_psi", model=model)  # another version may have other columns
     for figure in report.figures:
         if figure.kind is DriftKind.COLUMN:
-            metrics.gauge("feature_psi", figure.value, feature=figure.name)
+            metrics.gauge("feature_psi", figure.value, model=model, feature=figure.name)

@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> int:
         elif args.act == "card":
             print(_card(args, registry), end="")
         elif args.act == "proposals":
-            print("\n".join(model_approvals.proposal_lines(asyncio.run(models_now(settings)))))
+            now = asyncio.run(models_now(settings))
+            print("\n".join(model_approvals.proposal_lines(now, datetime.now(UTC), _terms(settings))))
         elif args.act in model_approvals.ACTS:
             asyncio.run(_answer(args, settings, registry))
         elif args.act == "compare":
@@ -136,7 +137,8 @@ async def _announce(args: argparse.Namespace, settings: Settings, registry: Mode
         if args.act != "shadow":
             act.require_second_person()
         manifest = registry.verify(args.version)
-        await require_fit(manifest, registry, load_strategy(settings).strategy, force=getattr(args, "force", True))
+        force, now_ms = getattr(args, "force", True), _terms(settings).now_ms(act.at)
+        await require_fit(manifest, registry, load_strategy(settings).strategy, force=force, now_ms=now_ms)
         before = serving_version(await models_now(settings), manifest.name) if args.act == "promote" else None
         event = act_on(manifest, act, args, before)
         done = f"{manifest.version}: {args.act} is announced to every node"
@@ -156,10 +158,12 @@ def act_on(
     return promotion_in_place_of(before, manifest, act)
 
 
-async def require_fit(manifest: Manifest, registry: ModelRegistry, strategy: Strategy, *, force: bool) -> None:
+async def require_fit(
+    manifest: Manifest, registry: ModelRegistry, strategy: Strategy, *, force: bool, now_ms: int | None = None
+) -> None:
     """The checks every node makes before it lets a version serve, and its figures unless forced. Raises
     ModelActRefused."""
-    problems = [] if force else [*promotion_problems(manifest), *recorded_problems(manifest, registry)]
+    problems = [] if force else [*promotion_problems(manifest), *recorded_problems(manifest, registry, now_ms)]
     if problems:
         raise ModelActRefused(f"{manifest.version}: {'; '.join(problems)}. Add --force to do it all the same.")
     failed: list[str] = []
@@ -189,12 +193,13 @@ async def _answer(args: argparse.Namespace, settings: Settings, registry: ModelR
         event = model_approvals.declining(now, args.version, act, args.comment)
     else:
         manifest = registry.verify(args.version)
-        await require_fit(manifest, registry, load_strategy(settings).strategy, force=args.act == "approve")
-        if args.act == "propose":
-            event = model_approvals.proposing(manifest, registry, act, args.comment)
-            done = "proposed; a second person has to approve it"
+        approves, now_ms = args.act == "approve", _terms(settings).now_ms(act.at)
+        await require_fit(manifest, registry, load_strategy(settings).strategy, force=approves, now_ms=now_ms)
+        if approves:
+            event = model_approvals.approving(now, manifest, act, args.share, _terms(settings))
         else:
-            event = model_approvals.approving(now, manifest, act, args.share)
+            event = model_approvals.proposing(manifest, registry, act, args.comment, now_ms)
+            done = "proposed; a second person has to approve it"
     async with open_publisher(settings) as publisher:
         await publisher.publish([control_event(event)])
     print(f"{manifest.version if args.act == 'rollback' else args.version}: {done}")
@@ -240,6 +245,10 @@ def _query_of(manifest: Manifest, archive: Path | None, settings: Settings, attr
         zone=ZoneInfo(strategy.time_zone),
         attribution_seconds=attribution_seconds,
     )
+
+
+def _terms(settings: Settings) -> model_approvals.Terms:
+    return model_approvals.Terms(proposal_days=settings.proposal_days, replay=settings.clock == "events")
 
 
 def _who(parser: argparse.ArgumentParser) -> None:

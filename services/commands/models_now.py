@@ -33,6 +33,8 @@ class ModelsNow:
     roles: dict[tuple[Role, str], Promotion | Challenge | Shadowing] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     """By version."""
+    proposed_at: dict[str, datetime] = field(default_factory=dict)
+    """When each was proposed, by version."""
     _since: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     async def note(self, event: Event) -> None:
@@ -51,7 +53,7 @@ class ModelsNow:
                 del self.roles[event.data.role, event.data.name]
         elif isinstance(event, ModelProposed):
             self.proposals[event.data.version] = event.data
-            self._since["proposal", event.data.version] = event.time
+            self.proposed_at[event.data.version] = event.time
         elif isinstance(event, ModelDeclined):
             self.proposals.pop(event.data.version, None)
 
@@ -60,6 +62,7 @@ class ModelsNow:
         return ModelsNow(
             roles={key: act for key, act in self.roles.items() if key[0] != "challenger" or self._challenges(key[1])},
             proposals={version: p for version, p in self.proposals.items() if self._open(p)},
+            proposed_at=self.proposed_at,
         )
 
     def _challenges(self, name: str) -> bool:
@@ -68,7 +71,7 @@ class ModelsNow:
 
     def _open(self, proposal: Proposal) -> bool:
         promoted = self._since.get(("champion", proposal.name))
-        return promoted is None or self._since["proposal", proposal.version] > promoted
+        return promoted is None or self.proposed_at[proposal.version] > promoted
 
 
 async def models_now(settings: Settings) -> ModelsNow:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from models.decision_log.labelled_rows import LogQuery, closed_contacts
+from models.decision_log.contact_index import ContactIndex
+from models.decision_log.labelled_rows import LogQuery
 from models.drift.findings import DriftFigure, DriftReport
 from models.drift.log_drift import Watched, later_than, log_drift, watched_version
 from models.errors import ModelsError, RegistryError
@@ -53,6 +54,7 @@ class DriftWatch:
     schedule: DriftSchedule
     now: Callable[[], datetime]
     on_report: Callable[[str, DriftReport], None] = lambda _, __: None
+    contacts: ContactIndex = field(default_factory=ContactIndex)
     _standing: dict[str, _Standing] = field(default_factory=dict)
 
     def due(self, query: LogQuery, version: str | None, fitted_at: datetime | None) -> str | None:
@@ -88,7 +90,7 @@ class DriftWatch:
             standing.watched = self._watched(version)
         if standing.watched is None:
             return
-        contacts = closed_contacts(later_than(query, standing.watched.until_ms))
+        contacts = self.contacts.closed(later_than(query, standing.watched.until_ms))
         if standing.report is None or contacts > standing.contacts * (1 + _FRESH_SHARE):
             standing.contacts = contacts
             standing.report = log_drift(query, standing.watched, _quiet)

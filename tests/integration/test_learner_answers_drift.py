@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -12,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from event_schemas.codec import decode
-from event_schemas.control import ModelPromoted
+from event_schemas.control import ModelPromoted, ModelProposed
 from models.decision_log.labelled_rows import LogQuery
 from models.drift.reference import REFERENCE_FILE
 from models.evaluation.promotion_checks import CHECKS_FILE
@@ -20,11 +19,12 @@ from models.registry import ModelRegistry
 from services.__main__ import main
 from services.adapters.parquet_archive import ParquetArchive
 from services.adapters.prometheus_metrics import CONTRACT, PrometheusMetrics
-from services.commands.learner import promoted_by_checks
+from services.commands.learner import promoted_by_checks, proposed
 from services.commands.model_drift import METRICS, export_drift
 from services.ports import OutgoingEvent
+from services.use_cases.model_acts import Act, declination_of
 from services.workers.drift_watch import DriftSchedule, DriftWatch
-from services.workers.learner import Learner, LearnerTools
+from services.workers.learner import Learner, LearnerTools, Learnt, PutForward
 from services.workers.learning_schedule import LearningSchedule
 
 SCHEDULE = LearningSchedule(least_rows=1000, least_positives=50, step_rows=100_000, poll_seconds=60.0)
@@ -35,9 +35,12 @@ NOON = datetime(2026, 3, 9, 12, 0, tzinfo=UTC)
 class Bus:
     def __init__(self) -> None:
         self.promotions: list[ModelPromoted] = []
+        self.proposals: list[ModelProposed] = []
 
     async def publish(self, events: list[OutgoingEvent]) -> None:
-        self.promotions += [e for e in (decode(event.value) for event in events) if isinstance(e, ModelPromoted)]
+        decoded = [decode(event.value) for event in events]
+        self.promotions += [event for event in decoded if isinstance(event, ModelPromoted)]
+        self.proposals += [event for event in decoded if isinstance(event, ModelProposed)]
 
     def enqueue(self, event: OutgoingEvent) -> None:
         raise AssertionError("promotions are acknowledged")
@@ -77,10 +80,10 @@ class TurningBank:
                 archive.append(self.log.deliveries(topic, values, self.records[part]))
                 self.records[part] += len(values)
 
-    def learner(self, schedule: DriftSchedule = DRIFT) -> Learner:
+    def learner(self, schedule: LearningSchedule = SCHEDULE, put_forward: PutForward = promoted_by_checks) -> Learner:
         watch = DriftWatch(
             registry=self.registry,
-            schedule=schedule,
+            schedule=DRIFT,
             now=lambda: self.now,
             on_report=lambda model, report: export_drift(self.metrics, model, report),
         )
@@ -89,24 +92,14 @@ class TurningBank:
             publisher=self.bus,
             new_id=lambda: f"E{next(self.ids)}",
             now=lambda: self.now,
-            put_forward=promoted_by_checks,
+            put_forward=put_forward,
             replay=True,
             drift=watch,
         )
-        return Learner([self.query], SCHEDULE, tools)
+        return Learner([self.query], schedule, tools)
 
     def page(self) -> str:
         return self.metrics.exposition()[0].decode()
-
-
-@pytest.fixture(scope="module")
-def log() -> ModuleType:
-    spec = spec_from_file_location("learning_log", Path(__file__).parents[1] / "learning_log.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["learning_log"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -190,6 +183,74 @@ async def test_rows_from_before_the_turn_are_not_learnt_from_again(bank: Turning
     later = await restarted.look(bank.query)
     assert later is not None and later.manifest.reason == "rows" and later.manifest.data is not None
     assert later.manifest.data.since_ms == refitted.manifest.data.since_ms
+
+
+@pytest.fixture
+def soon() -> LearningSchedule:
+    """A fit after every 400 rows."""
+    return LearningSchedule(least_rows=1000, least_positives=50, step_rows=400, poll_seconds=60.0)
+
+
+async def drifted(bank: TurningBank, put_forward: PutForward) -> tuple[Learnt, Learnt]:
+    """A version in service, and one that drift has started since."""
+    bank.grow(1600)
+    first = await bank.learner().look(bank.query)
+    bank.grow(2000, turned=True)
+    bank.now += timedelta(hours=2)
+    learner = bank.learner(put_forward=put_forward)
+    await learner.on_control(bank.bus.promotions[0])
+    await learner.look(bank.query)
+    bank.now += timedelta(hours=2)
+    second = await learner.look(bank.query)
+    assert first is not None and second is not None and second.manifest.reason == "drift:calibration"
+    return first, second
+
+
+async def test_a_declined_drift_fit_leaves_no_row_behind(bank: TurningBank, soon: LearningSchedule) -> None:
+    _, second = await drifted(bank, proposed)
+    declined = declination_of(
+        bank.bus.proposals[-1].data, Act(event_id="E-no", at=bank.now, actor="zhao.min"), "tastes will turn back"
+    )
+    restarted = bank.learner(schedule=soon)
+    for told in (bank.bus.promotions[0], bank.bus.proposals[-1], declined):
+        await restarted.on_control(told)
+    assert await restarted.look(bank.query) is None  # declining brings no new rows
+    bank.grow(500, turned=True)
+    bank.now += timedelta(minutes=5)
+    third = await restarted.look(bank.query)
+    assert third is not None and third.manifest.reason == "rows"
+    assert third.manifest.data is not None and second.manifest.data is not None
+    assert third.manifest.data.rows >= 4099 and third.manifest.data.since_ms < second.manifest.data.since_ms
+
+
+async def test_while_a_drift_fit_waits_for_a_person_its_window_holds(bank: TurningBank, soon: LearningSchedule) -> None:
+    _, second = await drifted(bank, proposed)
+    restarted = bank.learner(schedule=soon)
+    for told in (bank.bus.promotions[0], bank.bus.proposals[-1]):
+        await restarted.on_control(told)
+    assert await restarted.look(bank.query) is None  # 3,600 rows in all, but no 400 since the drift fit
+    bank.now += timedelta(days=8)  # nobody answered: what serves is followed again
+    third = await restarted.look(bank.query)
+    assert third is None
+    bank.grow(500, turned=True)
+    third = await restarted.look(bank.query)
+    assert third is not None and third.manifest.data is not None and third.manifest.data.rows >= 4099
+    assert second.manifest.data is not None
+
+
+async def test_the_second_fit_after_an_approved_drift_fit_keeps_its_window_too(
+    bank: TurningBank, soon: LearningSchedule
+) -> None:
+    _, second = await drifted(bank, promoted_by_checks)
+    for _ in range(2):
+        bank.grow(500, turned=True)
+        bank.now += timedelta(minutes=5)
+        restarted = bank.learner(schedule=soon)
+        await restarted.on_control(bank.bus.promotions[-1])
+        later = await restarted.look(bank.query)
+        assert later is not None and later.manifest.reason == "rows"
+        assert later.manifest.data is not None and second.manifest.data is not None
+        assert later.manifest.data.since_ms == second.manifest.data.since_ms
 
 
 async def test_a_version_without_a_reference_is_said_not_to_be_watched(

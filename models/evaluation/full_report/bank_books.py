@@ -29,6 +29,8 @@ class BankBooks:
     attributes: Mapping[str, Mapping[str, History]]
     opened: Mapping[str, tuple[int, ...]]
     any_opened: bool
+    erased: frozenset[str] = frozenset()
+    """Customers who are in none of the above."""
 
 
 def read_books(root: Path, attributes: Collection[str], products: Collection[str]) -> BankBooks:
@@ -56,6 +58,7 @@ def read_books(root: Path, attributes: Collection[str], products: Collection[str
         },
         opened={who: tuple(sorted(moments)) for who, moments in opened.items() if who not in erased},
         any_opened=any_opened,
+        erased=frozenset(erased),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Stability: whether scores still lie where they lay, rank as well week by week, and as other fits of the model rank.
 
-The population stability index between two sets of scores is the sum over tenths of the reference of
-(share - reference share) x ln(share / reference share). By convention below 0.1 is no shift, above 0.25 a large one.
+The population stability index between two sets of scores (`drift.stability` has it) is by convention no shift below
+0.1, and a large one above 0.25.
 
 Source: N. Siddiqi, Credit Risk Scorecards (2006).
 """
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from models.drift.stability import numeric_bins, stability
 from models.errors import EvaluationRefused
 from models.evaluation.discrimination import auc_estimate
 from models.evaluation.full_report.judged_rows import LEAST_ROWS, JudgedRows
@@ -19,8 +20,9 @@ from models.evaluation.intervals import Estimate
 
 Vector = NDArray[np.float64]
 
-TENTHS = 10
 SMALL_SHIFT, LARGE_SHIFT = 0.1, 0.25
+_ALPHA = 0.05
+"""Of a limit that is not asked for here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +67,11 @@ class Stability:
 
 
 def stability_index(reference: Vector, scores: Vector) -> float:
-    """The index of these scores against the reference's tenths, half a row added to each so that an empty one counts
-    much, not infinitely. Raises EvaluationRefused without scores on either side."""
+    """The index of these scores against the reference's tenths. Raises EvaluationRefused where a side has none."""
     if not reference.size or not scores.size:
         raise EvaluationRefused("a stability index needs scores on both sides")
-    edges = np.unique(np.quantile(reference, np.arange(1, TENTHS) / TENTHS))
-    shares = []
-    for side in (reference, scores):
-        counts = np.bincount(np.searchsorted(edges, side, side="left"), minlength=edges.size + 1) + 0.5
-        shares.append(counts / counts.sum())
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
+    bins, rows = numeric_bins(reference), (float(reference.size), float(scores.size))
+    return stability(bins.counts(reference), bins.counts(scores), rows, _ALPHA).index
 
 
 def shifts(reference: Vector, parts: dict[str, Vector]) -> tuple[Shift, ...]:

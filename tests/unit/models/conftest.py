@@ -1,8 +1,5 @@
 """The decision log's builders, and a model fitted on such a log once for all tests."""
 
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from types import ModuleType
 from zoneinfo import ZoneInfo
 
@@ -12,17 +9,6 @@ from models.decision_log.design_matrix import ExampleSet, build_examples, derive
 from models.decision_log.examples import AttributionRule, Example, join_examples
 from models.decision_log.records import logged_decision, logged_response
 from models.training.fit import FitSettings, FittedModel, fit_model
-
-
-@pytest.fixture(scope="session")
-def log() -> ModuleType:
-    """The builders of `tests/learning_log.py`."""
-    spec = spec_from_file_location("learning_log", Path(__file__).parents[2] / "learning_log.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["learning_log"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

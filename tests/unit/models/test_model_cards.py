@@ -1,9 +1,11 @@
 """The card of a model: what it says, that it is told from the fit alone, and that it cannot be changed unnoticed."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,10 @@ from models.training.disclosure import UNKNOWN, disclosure_of, group_of
 from models.training.fairness import LEAST_POSITIVES, fairness_table
 from models.training.fit import FitSettings, FittedModel, fit_model
 from models.training.pipeline import fit_query
+from models.training.recorded_groups import recorded_groups
+from services.adapters.parquet_archive import ParquetArchive
+from services.workers.learner import Learner, LearnerTools
+from services.workers.learning_schedule import LearningSchedule
 
 CREATED = datetime(2026, 3, 4, tzinfo=UTC)
 TRAINING = ModelTraining(
@@ -170,3 +176,58 @@ def test_a_changed_card_is_refused_like_any_other_file(tmp_path: Path, example_r
 def test_every_family_has_a_purpose_of_its_own() -> None:
     purposes = {disclosure_of(ModelTraining(name="m", family=f), {}, (), ()).purpose for f in Family}
     assert len(purposes) == len(Family)
+
+
+def test_a_card_says_which_of_the_groups_asked_for_could_not_be_judged(
+    examples: list[Example], log: ModuleType, tmp_path: Path
+) -> None:
+    asked = ModelTraining(
+        name="cross_sell", protected=(ProtectedGroups(attribute="city"), ProtectedGroups(attribute="gender"))
+    )
+    query = LogQuery(
+        model="cross_sell", archive=tmp_path, offers=log.OFFERS, zone=UTC, attribution_seconds=60, training=asked
+    )  # fmt: skip
+    files = fit_query(query, examples, FitSettings(rounds=20), lambda _: None).files
+    card = json.loads(files["card.json"])
+    assert list(card["fairness"]) == ["city"] and card["not_judged"] == ["gender"]
+    assert (
+        "Fairness between groups of gender was not judged, though the strategy asks for it" in files["card.md"].decode()
+    )
+
+
+def test_the_groups_are_what_the_bank_told_last_of_whoever_is_still_its_customer(
+    log: ModuleType, tmp_path: Path
+) -> None:
+    told = [
+        ("retail:1", "bank.profile.updated", {"attributes": {"gender": "f", "age": 30}}),
+        ("retail:2", "bank.profile.updated", {"attributes": {"gender": "m"}}),
+        ("retail:1", "bank.profile.updated", {"attributes": {"age": 31}}),
+        ("retail:2", "bank.customer.erased", {}),
+    ]
+    events = [
+        json.dumps({
+            "specversion": "1.0", "id": f"e{n}", "source": "t", "type": kind, "subject": who,
+            "time": f"2026-03-02T08:00:0{n}Z", "data": data,
+        }).encode()
+        for n, (who, kind, data) in enumerate(told)
+    ]  # fmt: skip
+    with ParquetArchive(tmp_path) as archive:
+        archive.append(log.deliveries("bank.profile-updates.v1", events))
+    query = LogQuery(
+        model="cross_sell", archive=tmp_path, offers=log.OFFERS, zone=UTC, attribution_seconds=60, training=TRAINING
+    )  # fmt: skip
+    assert recorded_groups(query, tmp_path / "none") == {"retail:1": {"gender": "f", "age": 31}}
+    assert recorded_groups(replace(query, training=None), tmp_path / "none") == {}
+
+
+async def test_the_learner_asks_for_the_groups_at_every_fit(examples: list[Example], log: ModuleType) -> None:
+    query = LogQuery(
+        model="cross_sell", archive=Path("nowhere"), offers=log.OFFERS, zone=UTC, attribution_seconds=60
+    )  # fmt: skip
+    unused: Any = None
+    tools = LearnerTools(
+        registry=unused, publisher=unused, new_id=lambda: "e", now=lambda: datetime.now(UTC), put_forward=unused,
+        protected=lambda asked: {"retail:1": {"gender": asked.model}},
+    )  # fmt: skip
+    learner = Learner([query], LearningSchedule(least_rows=1, least_positives=1, step_rows=1, poll_seconds=1), tools)
+    assert learner._with_groups(query).protected == {"retail:1": {"gender": "cross_sell"}}
