@@ -36,7 +36,11 @@ from event_schemas.control import (
     PricesSet,
     StrategyActivated,
     StrategyApproved,
+    StrategyDeclined,
+    StrategyDrafted,
+    StrategyRetired,
     StrategyRolledBack,
+    StrategySimulated,
     StrategySubmitted,
 )
 from event_schemas.conversions import ConversionAttributed
@@ -83,10 +87,14 @@ Event = (
     | ModelChallenged
     | ModelShadowed
     | ModelShadowScored
+    | StrategyDrafted
     | StrategySubmitted
+    | StrategySimulated
     | StrategyApproved
+    | StrategyDeclined
     | StrategyActivated
     | StrategyRolledBack
+    | StrategyRetired
     | KillSwitchSet
     | PricesSet
 )

@@ -4,8 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from event_schemas.envelope import DottedName, Envelope, Finite, Identifier, LongText, Moment, OwnData, ShortText, Slug
+from event_schemas.envelope import (
+    DottedName,
+    Envelope,
+    Finite,
+    Identifier,
+    LongText,
+    Moment,
+    OwnData,
+    ShortText,
+    Slug,
+    Whole,
+)
 
+ACTIVE_SUBJECT = "strategy:active"
+"""What every act is about that says which version decides."""
 Actor = Annotated[str, Field(min_length=1, max_length=128)]
 
 
@@ -101,8 +114,23 @@ class Retirement(OwnData):
     comment: LongText | None = None
 
 
-class StrategyAct(OwnData):
-    """Somebody did something to a strategy version. `previous_hash` chains the acts."""
+SourceText = Annotated[str, Field(max_length=500_000)]
+"""The whole text of one file of a strategy."""
+
+
+class ChainedAct(OwnData):
+    """What every act of the governance chain says of those before it (docs/governance.md)."""
+
+    previous_hash: ShortText | None = None
+    """SHA-256 of the bytes of the act before it in the chain; None: an act of before the chain."""
+    records: Whole | None = None
+    """How many records of the chain, those without effect included, its writer had read."""
+    records_hash: ShortText | None = None
+    """One hash over all of these, in their order."""
+
+
+class StrategyAct(ChainedAct):
+    """Somebody did something to a strategy version."""
 
     name: Slug
     version: Identifier
@@ -112,12 +140,58 @@ class StrategyAct(OwnData):
     """The share of customers it is active for; None is all."""
     effective_at: Moment | None = None
     previous_version: Identifier | None = None
-    previous_hash: ShortText | None = None
-    files: dict[ShortText, Annotated[str, Field(max_length=500_000)]] | None = None
+    files: dict[ShortText, SourceText] | None = None
     """File name to text, with a submission."""
+    title: ShortText | None = None
+    base_version: Identifier | None = None
+    """What a submission was written from."""
+    draft: Identifier | None = None
+    """The draft a submission was."""
+    edited_by: tuple[Actor, ...] = ()
+    """Everybody who worked on a submission: none of them may approve it."""
+    checks: dict[Identifier, LongText] = Field(default_factory=dict)
+    """Check to what was found of a submission."""
 
 
-class KillSwitch(OwnData):
+class StrategyDraft(OwnData):
+    """What somebody is writing: how it differs from the version it began with. The newest event of a draft counts."""
+
+    draft: Identifier
+    title: ShortText
+    base_version: Identifier
+    changed: dict[ShortText, SourceText] = Field(default_factory=dict)
+    """File name to its whole text, of those that differ."""
+    removed: tuple[ShortText, ...] = ()
+    """Files of the base version that the draft has no more."""
+    revision: Whole = 1
+    """Counts what was saved, so that two writers notice each other."""
+    actor: Actor
+    """Who saved it last."""
+    editors: tuple[Actor, ...] = ()
+    """Everybody who ever saved it."""
+    comment: LongText | None = None
+    discarded: bool = False
+    """Whether it ended, by a submission or by being thrown away."""
+
+
+class StrategySimulation(ChainedAct):
+    """What a strategy version would have done on recorded days, beside another."""
+
+    name: Slug
+    version: Identifier
+    compared_with: Identifier
+    since: Moment
+    until: Moment
+    decisions: Whole
+    figures: dict[Identifier, Finite] = Field(default_factory=dict)
+    """The key figures of the report by name."""
+    report_digest: ShortText
+    """SHA-256 of the whole report."""
+    actor: Actor
+    comment: LongText | None = None
+
+
+class KillSwitch(ChainedAct):
     """Something is stopped, or released again, at once."""
 
     kind: Literal["offer", "group", "model", "strategy", "channel"]
@@ -189,10 +263,38 @@ class ModelRetired(Envelope):
     data: Retirement
 
 
+class StrategyDrafted(Envelope):
+    """A draft was saved, or ended."""
+
+    type: Literal["nbo.control.strategy.drafted"] = "nbo.control.strategy.drafted"
+    data: StrategyDraft
+
+
 class StrategySubmitted(Envelope):
     """A draft was handed in for approval."""
 
     type: Literal["nbo.control.strategy.submitted"] = "nbo.control.strategy.submitted"
+    data: StrategyAct
+
+
+class StrategySimulated(Envelope):
+    """A version was tried on recorded days."""
+
+    type: Literal["nbo.control.strategy.simulated"] = "nbo.control.strategy.simulated"
+    data: StrategySimulation
+
+
+class StrategyDeclined(Envelope):
+    """A submission was declined."""
+
+    type: Literal["nbo.control.strategy.declined"] = "nbo.control.strategy.declined"
+    data: StrategyAct
+
+
+class StrategyRetired(Envelope):
+    """A version that was submitted, approved or given a share will not become active."""
+
+    type: Literal["nbo.control.strategy.retired"] = "nbo.control.strategy.retired"
     data: StrategyAct
 
 

@@ -199,6 +199,8 @@ class DecisionRecord(OwnData):
     """Models that base rates stood in for because they failed; a replay lets them fail again."""
     online: OnlineBeliefs | None = None
     """What online learning made of the models' propensities; absent where the strategy does not learn so."""
+    switches: tuple[ShortText, ...] = ()
+    """The kill switches that were engaged, each `kind:name`; absent: none."""
     placements: tuple[AnsweredPlacement, ...] = ()
 
 

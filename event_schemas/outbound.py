@@ -1,8 +1,12 @@
 """Triggered decisions for the channels to deliver, and their withdrawal: `nbo.outbound.*`."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from event_schemas.envelope import (
+    AttributeName,
+    AttributeValue,
     CustomerEnvelope,
     CustomerKey,
     DottedName,
@@ -29,12 +33,16 @@ class OutboundOption(OwnData):
 
     rank: Whole
     offer: Slug
+    group: Slug | None = None
+    """The offer's group, by which it can be stopped; absent in events of earlier releases."""
     treatment: DottedName
     tracking_id: Identifier
     score: Finite | None = None
     propensity: Finite | None = None
     content: dict[Slug, LongText]
     script: LongText | None = None
+    disclosure: LongText | None = None
+    """What the law has whoever makes the offer say with it."""
     reasons: tuple[OutboundReason, ...] = ()
     expires_at: Moment | None = None
 
@@ -43,6 +51,8 @@ class Outbound(OwnData):
     """A decision nobody asked for: a trigger did, and a channel is to deliver it."""
 
     decision_id: Identifier
+    strategy_version: Identifier | None = None
+    """What decided; absent in events of earlier releases."""
     customer_id: CustomerKey
     trigger: Slug
     title: ShortText | None = None
@@ -56,6 +66,10 @@ class Outbound(OwnData):
     """Who of the bank is to get it, such as the owner manager; absent: whoever serves the channel."""
     urgent: bool = False
     """To be delivered before everything else."""
+    grade: ShortText | None = None
+    """How much it is worth to follow up, as the trigger grades it: A before B before C before D."""
+    event: Annotated[dict[AttributeName, AttributeValue], Field(max_length=8)] = Field(default_factory=dict)
+    """Why now: those fields of the event behind the trigger that it tells."""
     wave: Whole = 0
     """0 for the first contact, then the number of the further try."""
     not_before: Moment | None = None

@@ -1,4 +1,5 @@
-"""`kairos strategy`: checks a strategy and shows what it holds, without any server."""
+"""`kairos strategy`: checks a strategy and shows what it holds, without any server; and what people do with it under
+governance."""
 
 import argparse
 from collections import Counter
@@ -10,9 +11,10 @@ from decision_engine.strategy import ContactLimit, Strategy
 from decision_engine.strategy_loading.analysis import analyse
 from decision_engine.strategy_loading.analysis_findings import Finding, Severity
 from services.adapters.file_strategy_source import load_strategy_with_document
+from services.commands.strategy_acts import GOVERNANCE_ACTS, add_governance_acts, run_governance_act
 
 NAME = "strategy"
-HELP = "check a strategy (file or folder) and report every problem at once, or show what it holds"
+HELP = "check a strategy, compare it, and bring it through submission, approval and activation"
 EXAMPLE = "kairos strategy check deploy/strategies/demo_bank"
 
 
@@ -25,20 +27,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = _act(acts, "show", "offers, placements, limits and attributes")
     show.add_argument("path", type=Path, help="folder or file of the strategy")
     show.add_argument("--attributes", action="store_true", help="list every attribute of the data dictionary")
+    add_governance_acts(lambda name, text, example: _act(acts, name, text, example))
 
 
-def _act(acts: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> argparse.ArgumentParser:
+def _act(
+    acts: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str | None = None
+) -> argparse.ArgumentParser:
     return acts.add_parser(
         name,
         help=text,
         description=text,
-        epilog=f"example:\n  kairos strategy {name} deploy/strategies/demo_bank",
+        epilog=f"example:\n  kairos strategy {example or f'{name} deploy/strategies/demo_bank'}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Status 1 when the strategy has problems."""
+    """Status 1 when the strategy has problems. Acts of governance raise ShellError."""
+    if args.act in GOVERNANCE_ACTS:
+        return run_governance_act(args)
     path: Path = args.path
     try:
         strategy, document = load_strategy_with_document(path)
