@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from event_schemas.topics import CONTROL
-from services.adapters.control_topic import ControlTopic
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_namespaces import RedisNamespaces
+from services.adapters.strategy_files import KeptSubmissions
 from services.adapters.strategy_versions import StrategyVersions
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import (
@@ -23,12 +22,14 @@ from services.bootstrap import (
     namespace_use,
     node_identity,
     node_name,
-    open_event_stream,
+    open_control,
     open_publisher,
     open_strategy_versions,
 )
 from services.ports import EventPublisher, NamespaceUse, ShellError, StoreUnavailable
 from services.settings import Settings
+from services.use_cases.governance.chain import SUBMITTED
+from services.use_cases.governance.log import GovernanceLog
 from services.use_cases.live_strategy import ACTIVATING, ActiveVersion
 
 HAND_OVER_SECONDS = 60.0
@@ -52,6 +53,7 @@ class ActiveStrategy:
     namespaces: RedisNamespaces | None = None
     """Of a role that keeps states; others need not wait for anybody."""
     announce: Callable[[], None] = field(default=lambda: None)
+    _canary: str | None = None
 
     @property
     def version(self) -> str:
@@ -61,6 +63,35 @@ class ActiveStrategy:
     def use(self) -> NamespaceUse:
         """What the role says it uses."""
         return namespace_use(self.role, node_name(self.role), self.loaded.prepared, self.loaded.features)
+
+    def canary_version(self) -> str | None:
+        """The version that decides for a share, also while the role does not work for it yet though it became active
+        for all; None where there is none."""
+        now = self.active.now()
+        if now.canary is not None:
+            self._canary = now.canary.version
+        elif now.active is None or now.active.version != self._canary or self.version == self._canary:
+            self._canary = None
+        return self._canary
+
+    async def beside(self) -> LoadedStrategy | None:
+        """The canary, where its states are of another layout than the role's own."""
+        version = self.canary_version()
+        if version is None:
+            return None
+        try:
+            loaded = await asyncio.to_thread(load_kept_strategy, self.versions, version)
+        except ShellError as error:
+            _log.error("the canary %s cannot be read: %s", *(version, error), extra={"action": "follow"})
+            return None
+        return None if loaded.features.layout == self.loaded.features.layout else loaded
+
+    async def is_beside(self, loaded: LoadedStrategy | None) -> bool:
+        """Whether `beside` would answer the same."""
+        if loaded is None:
+            return self.canary_version() is None or await self.beside() is None
+        own = self.loaded.features.layout == loaded.features.layout
+        return not own and self.canary_version() == loaded.strategy.version
 
     async def next(self) -> LoadedStrategy:
         """Returns once another version is active, can be read, and is what the API serves."""
@@ -100,15 +131,19 @@ class ActiveStrategy:
 
 
 @asynccontextmanager
-async def active_version(settings: Settings, role: str, publisher: EventPublisher) -> AsyncIterator[ActiveVersion]:
-    """What the control topic says is active, followed while the context lasts. Raises BusUnavailable, ControlUnread."""
-    active = ActiveVersion()
-    async with open_event_stream(settings, [CONTROL]) as stream:
-        control = ControlTopic(stream, publisher, node_identity(role.replace("-", "_"), UlidIds()))
-        for event_type in ACTIVATING:
-            control.subscribe(event_type, active.on_act)
-        async with control:
-            yield active
+async def active_version(
+    settings: Settings, role: str, publisher: EventPublisher, acts: GovernanceLog | None = None
+) -> AsyncIterator[ActiveVersion]:
+    """What the control topic says is active, followed while the context lasts, along with `acts`. Raises
+    BusUnavailable, ControlUnread."""
+    active, submissions = ActiveVersion(), KeptSubmissions(open_strategy_versions(settings))
+    acts = GovernanceLog() if acts is None else acts
+    acts.subscribe(SUBMITTED, submissions.on_submitted)
+    identity = node_identity(role.replace("-", "_"), UlidIds())
+    handlers = dict.fromkeys(ACTIVATING, active.on_act)
+    async with open_control(settings, publisher, handlers, identity, acts=acts):
+        await submissions.settled()
+        yield active
 
 
 @asynccontextmanager

@@ -200,6 +200,7 @@ def _request(data: Mapping[str, object]) -> DecisionRequest:
         degraded_causes=tuple(str(cause) for cause in _sequence(data["causes_before"])),
         held_until_ms=epoch_ms(str(data["held_until"])) if "held_until" in data else None,
         online=_online(data["online"]) if "online" in data else None,
+        switches=tuple(str(switch) for switch in _sequence(data.get("switches", []))),
     )
 
 

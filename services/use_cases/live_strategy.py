@@ -19,14 +19,18 @@ from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
 from event_schemas.codec import Event
-from event_schemas.control import StrategyAct, StrategyActivated, StrategyRolledBack
+from event_schemas.control import ACTIVE_SUBJECT, StrategyAct, StrategyActivated, StrategyRolledBack
 from services.ports import CustomerReader, Metrics, ShellError, StoreUnavailable
 from services.use_cases.make_decision import Live
 from services.use_cases.short_turns import short_turns
+from services.use_cases.versions_now import VersionsNow
 
-ACTIVATING = ("nbo.control.strategy.activated", "nbo.control.strategy.rolled_back")
-ACTIVE_SUBJECT = "strategy:active"
-"""Of all acts with this subject the compacted topic keeps the newest: the one that says what decides."""
+ACTIVATING = (
+    "nbo.control.strategy.activated",
+    "nbo.control.strategy.rolled_back",
+    "nbo.control.strategy.retired",
+)
+"""The acts that may change what decides."""
 RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -79,17 +83,45 @@ class PendingVersion:
 
 
 class ActiveVersion:
-    """Follows the control topic: the newest act that says which version decides."""
+    """Follows the acts that say which version decides, for everybody and for a share."""
 
     def __init__(self) -> None:
-        self.act: StrategyAct | None = None
         self.changed = asyncio.Event()
+        """Set with every act; for whoever follows alone."""
+        self._watchers = [self.changed]
+        self._versions = VersionsNow()
+
+    @property
+    def act(self) -> StrategyAct | None:
+        """The act behind what decides for everybody now; None: nobody said."""
+        return self.now().active
+
+    def now(self) -> VersionsNow:
+        """Which versions decide at this moment."""
+        self._versions = self._versions.at(datetime.now(UTC))
+        return self._versions
+
+    def watch(self) -> asyncio.Event:
+        """An event of one's own that is set with every act."""
+        watcher = asyncio.Event()
+        self._watchers.append(watcher)
+        return watcher
 
     async def on_act(self, event: Event) -> None:
         """To be subscribed to the types in `ACTIVATING`."""
-        if isinstance(event, StrategyActivated | StrategyRolledBack) and event.subject == ACTIVE_SUBJECT:
-            self.act = event.data
-            self.changed.set()
+        if isinstance(event, StrategyActivated | StrategyRolledBack) and event.subject != ACTIVE_SUBJECT:
+            return
+        self._versions = self._versions.after(event)
+        for watcher in self._watchers:
+            watcher.set()
+
+    async def until_changed(self, watcher: asyncio.Event, most_s: float | None) -> None:
+        """Returns with the next act, when a scheduled one takes effect, or after so long."""
+        due_s = self.now().wait_s(datetime.now(UTC))
+        waits = [seconds for seconds in (most_s, due_s) if seconds is not None]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(watcher.wait(), min(waits) if waits else None)
+        watcher.clear()
 
 
 class LiveStrategy:
@@ -103,6 +135,7 @@ class LiveStrategy:
         self._tools = tools
         self._metrics = metrics
         self._settle_s = settle_s
+        self._watcher = active.watch()
         self.pending: PendingVersion | None = None
         """What is active but not served here yet."""
         self.on_switched: Callable[[], None] = lambda: None
@@ -129,7 +162,7 @@ class LiveStrategy:
         """Takes the active version before anything is served. Its states need not be whole: if they are lost, those who
         build states make them anew, and of no other version. Where it cannot be loaded the settings' own serves."""
         act = self._active.act
-        self._active.changed.clear()
+        self._watcher.clear()
         if act is None:
             return
         try:
@@ -139,10 +172,7 @@ class LiveStrategy:
 
     async def _follow(self) -> None:
         while True:
-            wait_s = RETRY_SECONDS if self.pending else None
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._active.changed.wait(), wait_s)
-            self._active.changed.clear()
+            await self._active.until_changed(self._watcher, RETRY_SECONDS if self.pending else None)
             act = self._active.act
             if act is None:
                 continue
@@ -160,7 +190,6 @@ class LiveStrategy:
         if act.version == before.prepared.strategy.version:
             self.pending = None
             return
-        _check(act, datetime.now(UTC))
         with short_turns():
             ready = await asyncio.to_thread(self._tools.load, act.version)
             live = await asyncio.to_thread(Live.of, ready.prepared, ready.features, before.scorers)
@@ -192,10 +221,3 @@ class LiveStrategy:
                 extra={"action": "switch"},
             )
         self.pending = pending
-
-
-def _check(act: StrategyAct, now: datetime) -> None:
-    if act.share is not None and act.share < 1:
-        raise SwitchRefused(f"version {act.version} is for {act.share:.0%} of the customers; a node decides for all")
-    if act.effective_at is not None and act.effective_at > now:
-        raise SwitchRefused(f"version {act.version} becomes active at {act.effective_at.isoformat()}")

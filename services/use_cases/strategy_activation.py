@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from event_schemas.codec import encode
 from event_schemas.control import StrategyAct, StrategyActivated, StrategyRolledBack
-from event_schemas.topics import CONTROL
-from services.ports import EventPublisher, IdFactory, NamespaceUse, OutgoingEvent
-from services.use_cases.live_strategy import ACTIVE_SUBJECT, SwitchRefused
+from services.ports import NamespaceUse
+from services.use_cases.governance import acts
+from services.use_cases.governance.chain import ChainedEvent
+from services.use_cases.governance.state import GovernanceState
+from services.use_cases.governance.writer import ChainWriter
+from services.use_cases.live_strategy import SwitchRefused
 
 Partition = tuple[str, int]
 """Topic and partition."""
@@ -48,12 +50,11 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivateStrategy:
-    """Publishes that a version decides from now on, after asking whether it can."""
+    """Puts in the chain of acts that a version decides from now on, after asking whether it can."""
 
     namespaces: Namespaces
     log: LogEnds
-    publisher: EventPublisher
-    ids: IdFactory
+    writer: ChainWriter
 
     async def behind(self, layout: str, ends: Mapping[Partition, int] | None = None) -> int:
         """How many records the states lack of the log as it ends now, or of these ends. Raises StoreUnavailable,
@@ -81,7 +82,21 @@ class ActivateStrategy:
         comment: str | None = None,
         announced: Announced = StrategyActivated,
     ) -> None:
-        """Raises SwitchRefused, having published nothing; StoreUnavailable, BusUnavailable."""
+        """Raises SwitchRefused, ActRefused, having published nothing; StoreUnavailable, BusUnavailable."""
+        await self.require_ready(version)
+        act = acts.with_previous(
+            StrategyAct(name=version.name, version=version.version, actor=actor, comment=comment), previous
+        )
+
+        def compose(_: GovernanceState, event_id: str) -> ChainedEvent:
+            made = acts.activated if announced is StrategyActivated else acts.rolled_back
+            return made(act, event_id, datetime.now(UTC), source="kairos/rebuild")
+
+        await self.writer.write(compose)
+
+    async def require_ready(self, version: Version) -> None:
+        """Raises SwitchRefused where its states are not whole or lack what the log holds; StoreUnavailable,
+        BusUnavailable."""
         if not await self.namespaces.is_whole(version.layout):
             raise SwitchRefused(
                 f"{version.version}: the states of its layout {version.layout} are not whole; "
@@ -92,13 +107,6 @@ class ActivateStrategy:
                 f"{version.version}: the states of its layout {version.layout} lack "
                 f"{await self.behind(version.layout):,} events of the log; kairos rebuild states catches up"
             )
-        act = StrategyAct(
-            name=version.name, version=version.version, actor=actor, comment=comment, previous_version=previous
-        )
-        event = announced(
-            id=self.ids.new_id(), source="kairos/rebuild", subject=ACTIVE_SUBJECT, time=datetime.now(UTC), data=act
-        )
-        await self.publisher.publish([OutgoingEvent(topic=CONTROL, key=ACTIVE_SUBJECT, value=encode(event))])
 
     async def elsewhere(self, version: str) -> list[NamespaceUse]:
         """The API nodes that do not serve the version yet. Raises StoreUnavailable."""

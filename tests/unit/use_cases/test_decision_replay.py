@@ -136,7 +136,7 @@ def test_every_field_of_a_question_is_in_its_record(bank: Any) -> None:
         decision_id="01J", customer_id="retail:9", channel="mobile", now_ms=1_795_254_600_123,
         placements=(PlacementRequest(id="home_banner", count=2), PlacementRequest(id="agent_panel", count=1)),
         context={"page": "cards", "basket": 7}, locale="en", allow_duplicates=True,
-        degraded_causes=("ledger_unavailable",), held_until_ms=1_795_340_000_000,
+        degraded_causes=("ledger_unavailable",), held_until_ms=1_795_340_000_000, switches=("offer:other",),
     )  # fmt: skip
     for field in fields(DecisionRequest):
         if field.name == "online":

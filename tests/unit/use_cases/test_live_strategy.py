@@ -146,18 +146,20 @@ async def test_a_start_with_a_version_that_is_not_kept_serves_what_the_settings_
     assert "not kept" in node.live.pending.refusal
 
 
-@pytest.mark.parametrize(
-    ("act", "reason"),
-    [
-        ({"share": 0.1}, "10% of the customers"),
-        ({"effective_at": datetime.now(UTC) + timedelta(days=1)}, "becomes active at"),
-    ],
-)
-async def test_what_a_node_cannot_do_is_refused_with_the_reason(node: Node, act: dict[str, Any], reason: str) -> None:
+async def test_a_version_for_later_is_taken_at_its_moment(node: Node) -> None:
     node.tools.whole.add("f" * 16)
+    moment = datetime.now(UTC) + timedelta(seconds=0.2)
     async with following(node):
-        await node.activate("strategy-2", **act)
-        assert reason in await node.until_pending()
+        await node.activate("strategy-2", effective_at=moment)
+        assert node.version == "strategy-1"
+        await node.until_switched("strategy-2")
+    assert datetime.now(UTC) >= moment
+
+
+async def test_a_version_for_a_share_leaves_everybody_else_where_they_are(node: Node) -> None:
+    node.tools.whole.add("f" * 16)
+    await node.activate("strategy-2", share=0.1, previous_version="strategy-1")
+    await node.live.start()
     assert node.version == "strategy-1"
 
 
