@@ -63,6 +63,17 @@ def read_snapshot(
     )
 
 
+def read_aggregates(features: CompiledFeatures, state: bytes, now_ms: int) -> dict[str, Value]:
+    """Of a state as of `now_ms` what the declared features tell, without profile, products and what is derived; nothing
+    of an erased customer. Raises StateUnreadable for bytes of another layout."""
+    at = Sections(state, features.layout_bytes)
+    if at.erased:
+        return {}
+    attributes = features.readings.defaults.copy()
+    _read_features(features, state, at, now_ms, attributes)
+    return attributes
+
+
 def _read_features(
     features: CompiledFeatures, state: bytes, at: Sections, now_ms: int, attributes: dict[str, Value]
 ) -> None:

@@ -19,6 +19,7 @@ CONTEXT_NAME = "trigger"
 """The context attribute that names the trigger that decides; built in where there are triggers."""
 _DESCRIPTIONS = {"zh-CN": "发起本次决策的触发器", "en": "The trigger that started this decision"}
 _MOST_WAVES = 5
+_MOST_TOLD = 8
 _DAY_MS, _HOUR_MS = 86_400_000, 3_600_000
 _SCOPES = ("offers", "groups", "issues")
 
@@ -74,6 +75,7 @@ def _trigger(section: Section, known: TriggerNames) -> Trigger:
     fields = known.event_fields.get(_matching(pattern).source)
     before, when = _guard(section, "before", fields, known), _guard(section, "when", fields, known)
     contact = _contact(section.required_section("contact"), offers, known)
+    grade, tells = _grade(section, fields, known), _tells(section, fields)
     trigger = Trigger(
         name=section.name("name"),
         title=section.local_text("title", known.locales),
@@ -81,7 +83,9 @@ def _trigger(section: Section, known: TriggerNames) -> Trigger:
         contact=contact,
         before=before,
         when=when,
-        fields=_named_fields((before, when), fields),
+        fields=_named_fields((before, when, grade, *(EVENT_PREFIX + name for name in tells)), fields),
+        grade=grade,
+        tells=tells,
         offers=offers,
         waves=_waves(section, offers, known),
         cancelled_by=read_events(section, "cancelled_by", known.event_fields),
@@ -131,6 +135,34 @@ def _names(text: str) -> frozenset[str]:
         return frozenset(names_in(parse(text))) if text else frozenset()
     except ConditionError:
         return frozenset()  # noted by read_condition
+
+
+def _grade(section: Section, fields: Mapping[str, AttributeType] | None, known: TriggerNames) -> str | None:
+    """An attribute, or `event.<field>`; either is a text."""
+    name = section.optional_text("grade")
+    if name is None or not name.startswith(EVENT_PREFIX):
+        return _text_attribute(section, "grade", known)
+    kind = None if fields is None else _field(section, "grade", name.removeprefix(EVENT_PREFIX), fields)
+    if kind not in (None, AttributeType.STRING):
+        section.problem(f"{name} is a {kind}; a grade is a text", "grade")
+    return name
+
+
+def _tells(section: Section, fields: Mapping[str, AttributeType] | None) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(section.texts("tells")))
+    if len(names) > _MOST_TOLD:
+        section.problem(f"at most {_MOST_TOLD} fields, these are {len(names)}", "tells")
+    if fields is not None:
+        for name in names:
+            _field(section, "tells", name, fields)
+    return names
+
+
+def _field(section: Section, key: str, name: str, fields: Mapping[str, AttributeType]) -> AttributeType | None:
+    """The type of a field of the matching event; a problem where it has none of that name."""
+    if name not in fields:
+        section.problem(f"the event has no field {name}{suggestion(name, sorted(fields))}", key)
+    return fields.get(name)
 
 
 def _named_fields(guards: Sequence[str | None], fields: Mapping[str, AttributeType] | None) -> dict[str, AttributeType]:
@@ -184,20 +216,22 @@ def _placement(section: Section, offers: frozenset[str], known: TriggerNames) ->
         placement=name,
         channel="" if placement is None else placement.channel,
         count=section.integer("count", 1, least=1, most=most),
-        recipient=_recipient(section, known),
+        recipient=_text_attribute(section, "recipient", known),
     )
 
 
-def _recipient(section: Section, known: TriggerNames) -> str | None:
-    name = section.optional_text("recipient")
+def _text_attribute(section: Section, key: str, known: TriggerNames) -> str | None:
+    """The attribute that says who gets a contact, or what it is worth."""
+    name = section.optional_text(key)
     if name is None or name in known.vocabulary.doubtful:
         return name
     info = known.attributes.get(name)
     texts = sorted(each for each, about in known.attributes.items() if about.type is AttributeType.STRING)
     if info is None:
-        section.problem(f"unknown name {name}{suggestion(name, texts)}", "recipient")
+        section.problem(f"unknown name {name}{suggestion(name, texts)}", key)
     elif info.type is not AttributeType.STRING:
-        section.problem(f"{name} is a {info.type}; whoever gets it is named by a text", "recipient")
+        meaning = "whoever gets it is named by a text" if key == "recipient" else f"a {key} is a text"
+        section.problem(f"{name} is a {info.type}; {meaning}", key)
     return name
 
 

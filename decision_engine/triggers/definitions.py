@@ -88,7 +88,11 @@ class Trigger:
     when: str | None = None
     before: str | None = None
     fields: Mapping[str, AttributeType] = field(default_factory=dict)
-    """The matching event's fields that the guards name, with their types."""
+    """The matching event's fields that the guards, `grade` and `tells` name, with their types."""
+    grade: str | None = None
+    """What says how much the contact is worth: an attribute, or `event.<field>`; None grades nothing."""
+    tells: tuple[str, ...] = ()
+    """The matching event's fields that the message tells whoever gets it: why now."""
     offers: frozenset[str] = frozenset()
     """Names of the offers this trigger is about; empty means every offer."""
     waves: tuple[Wave, ...] = ()

@@ -27,7 +27,7 @@ class Firing:
     """When it was due: the time of the event, or the end of the stretch."""
     expires_at_ms: int
     fields: Mapping[str, Value] = field(default_factory=dict)
-    """Those fields of the matching event that the trigger's guards name."""
+    """Those fields of the matching event that the trigger names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at", type=date.fromisoformat, action="append", required=True, metavar="DATE",
                         help="as of the end of that day by the bank's calendar; may be repeated")  # fmt: skip
     parser.add_argument("--archive", type=Path, help="root of the archive (default KAIROS_ARCHIVE_PATH)")
-    parser.add_argument("--snapshots", type=Path, default=Path("var/snapshots"), help="folder of the snapshots")
+    parser.add_argument("--snapshots", type=Path, help="folder of the snapshots (default KAIROS_SNAPSHOT_PATH)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     days = sorted(set(args.at))
     with progress("snapshots", len(days), 0) as show:
         for number, (day, rows) in enumerate(_snapshots(strategy, args.archive or settings.archive_path, days)):
-            path = write_states(args.snapshots, day, rows)
+            path = write_states(args.snapshots or settings.snapshot_path, day, rows)
             show(number + 1)
             print(f"{path}: {len(rows):,} customers, {sum(not row.personalised for row in rows):,} not to be profiled")
     return 0
