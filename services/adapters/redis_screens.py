@@ -1,0 +1,51 @@
+"""What the screens keep: sessions of signed-in people, and which customers each of them opened last."""
+
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_state_store import items_of
+
+RECENT_SECONDS = 7 * 86_400
+RECENT_MOST = 12
+
+
+class RedisScreens:
+    """Implements `ports.SessionStore` and `ports.RecentCustomers`."""
+
+    def __init__(self, client: RedisClient, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    async def load(self, digest: str) -> bytes | None:
+        """The session, None when there is none any more."""
+        reply = await self._client.execute("GET", self._session(digest))
+        return reply if isinstance(reply, bytes) else None
+
+    async def save(self, digest: str, value: bytes, seconds: int) -> None:
+        """Keeps a session for so long."""
+        await self._client.execute("SET", self._session(digest), value, "EX", seconds)
+
+    async def remove(self, digest: str) -> None:
+        """Forgets a session."""
+        await self._client.execute("DEL", self._session(digest))
+
+    async def opened(self, person: str, customer_id: str, at_ms: int) -> None:
+        """The person has opened the customer."""
+        key = self._recent(person)
+        await self._client.execute_many(
+            [
+                ("ZADD", key, at_ms, customer_id),
+                ("ZREMRANGEBYRANK", key, 0, -RECENT_MOST - 1),
+                ("EXPIRE", key, RECENT_SECONDS),
+            ]
+        )
+
+    async def recent(self, person: str) -> list[tuple[str, int]]:
+        """The customers the person opened last with the moment (epoch milliseconds), the newest first."""
+        reply = await self._client.execute("ZREVRANGE", self._recent(person), 0, RECENT_MOST - 1, "WITHSCORES")
+        items = [item for item in items_of(reply) if isinstance(item, bytes)]
+        return [(items[i].decode(), int(float(items[i + 1]))) for i in range(0, len(items) - 1, 2)]
+
+    def _session(self, digest: str) -> str:
+        return f"{self._namespace}:session:{digest}"
+
+    def _recent(self, person: str) -> str:
+        return f"{self._namespace}:opened:{person}"
