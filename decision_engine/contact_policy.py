@@ -190,7 +190,7 @@ def screen_contacts(moment: ContactMoment, records: Sequence[ContactRecord]) -> 
     falls: Falls | None = None
     matching: dict[int, MatchingRecords] = {}
     for place in _concerning(moment):  # the first limit that refuses is the one that counts
-        if len(live.records) < plan.limits[place].limit.limit and not live.lost:
+        if not live.lost and not _enough(plan.limits[place], live, matching):
             continue
         full = _offers_at_limit(moment, place, live, matching)
         if full is not None and not len(full):
@@ -253,6 +253,12 @@ def _planned(
         statuses=int(limit.statuses),
         without=int(limit.without),
     )
+
+
+def _enough(planned: PlannedLimit, live: LiveRecords, known: Mapping[int, MatchingRecords]) -> bool:
+    """Whether there may be as many records as the limit takes, as far as is known without looking for them."""
+    most, matching = planned.limit.limit, known.get(planned.counting)
+    return len(live.records) >= most and (matching is None or len(matching.times) >= most)
 
 
 def _offers_at_limit(

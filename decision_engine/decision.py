@@ -48,6 +48,8 @@ class DecisionRequest:
     """Until when what is offered stays reserved, for who cannot show it at once; None: as long as the strategy says."""
     online: OnlineTable | None = field(default=None, compare=False)
     """What is believed about treatments now; None, or a strategy that does not learn online: the models alone."""
+    switches: tuple[str, ...] = ()
+    """The kill switches that are engaged, each `kind:name`, ascending."""
 
 
 class Candidate(NamedTuple):  # with as many fields a tuple is made five times as fast as a dataclass

@@ -22,6 +22,7 @@ from decision_engine.engagement_policy import screen_engagement
 from decision_engine.experiment import Arm
 from decision_engine.experiment_layers import assign_trial
 from decision_engine.identifiers import key32
+from decision_engine.kill_switches import screen_switches, without_stopped
 from decision_engine.matrix import context_facts
 from decision_engine.online import segment_of
 from decision_engine.prepared import PreparedStrategy, prepare
@@ -61,6 +62,7 @@ def decide(
     Never raises for what a customer, a request or a model may bring; a model's failure marks the decision degraded.
     """
     personalised = is_granted(PERSONALISATION, prepared.strategy.consents, snapshot)
+    scorers = without_stopped(scorers, request.switches)
     asked = asked_placements(prepared.placements, request)
     truth = prepared.conditions.evaluate(request, snapshot)
     moment = ContactMoment(prepared.contacts, key32(request.channel), request.now_ms)
@@ -82,10 +84,9 @@ def decide(
     costs = resource_costs(prepared.volumes, volumes, request.channel, scores.propensity) if volumes else None
     ranking = rank_in_trial(trial, plan, alive, scores.propensity, weights, costs)
     held_back, ranking = (None, ranking) if costs is None else hold_back(ranking, plan.mandatory)
-    order = ranking.order[~trial.held_out[ranking.order]]
     explorer = explorer_of(prepared, trial, request, ranking, scores, scorers)
     terms = SlateTerms(explorer, prepared.slate, request.channel, request.allow_duplicates)
-    slate = fill_slate(asked, order, prepared.entrants, terms)
+    slate = fill_slate(asked, ranking.order[~trial.held_out[ranking.order]], prepared.entrants, terms)
     return Draft(
         request=request,
         snapshot=snapshot,
@@ -113,10 +114,11 @@ def settle(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int | None]
 def _screen_offers(
     prepared: PreparedStrategy, request: DecisionRequest, snapshot: CustomerSnapshot, truth: Mask
 ) -> Sequence[Falls | None]:
-    """What dates, triggers, consents and engagement policies refuse."""
+    """What kill switches, dates, triggers, consents and engagement policies refuse."""
     standing = assess_suitability(prepared.strategy.suitability, snapshot, request.now_ms)
     trigger = request.context.get(TRIGGER)
     return (
+        screen_switches(prepared.switches, request.switches, request.channel),
         screen_availability(prepared.availability, request.now_ms),
         None if trigger is None else screen_trigger(prepared.availability, trigger),
         screen_consent(prepared.consent, snapshot, request.channel),

@@ -51,6 +51,8 @@ class Treatment:
     content: Mapping[str, Content]
     script: LocalText | None = None
     attributes: Mapping[str, str] | None = None
+    disclosure: LocalText | None = None
+    """What must be said in this channel, in the place of the offer's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +98,8 @@ class Offer:
     context_weights: tuple[ContextWeight, ...] = ()
     attributes: Mapping[str, str | float] | None = None
     ramp: Ramp | None = None
+    disclosure: LocalText | None = None
+    """What the law has whoever makes the offer say with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

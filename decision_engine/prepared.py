@@ -20,6 +20,7 @@ from decision_engine.engagement_policy import EngagementPlan, plan_engagement
 from decision_engine.experiment_arms import Allotment
 from decision_engine.experiment_layers import ExperimentPlan, plan_experiments
 from decision_engine.identifiers import PlacementId
+from decision_engine.kill_switches import KillPlan, plan_switches
 from decision_engine.model_training import newcomers_of
 from decision_engine.offers import Offer
 from decision_engine.online import OnlinePlan, plan_online
@@ -47,6 +48,7 @@ class PreparedStrategy:
     offers: tuple[Offer, ...]
     conditions: ConditionBits
     placements: Mapping[PlacementId, PlacementPlan]
+    switches: KillPlan
     availability: AvailabilityPlan
     consent: ConsentPlan
     engagement: EngagementPlan
@@ -81,10 +83,8 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
     placements = {place.id: plan_placement(place, offers) for place in strategy.placements.values()}
     consent, consent_rejections = plan_consent(offers, strategy.consents, len(ENGINE_REJECTIONS))
     fixed = ENGINE_REJECTIONS + consent_rejections
-    contacts, contact_rejections = plan_contacts(
-        offers, strategy.contact_limits, zone, len(fixed), strategy.outbound_channels
-    )
-    fixed += contact_rejections
+    contacts, refusals = plan_contacts(offers, strategy.contact_limits, zone, len(fixed), strategy.outbound_channels)
+    fixed += refusals
     quiet, quiet_rejections = plan_quiet(strategy.quiet_times, contacts.held_by, zone, len(fixed))
     fixed += quiet_rejections
     volumes, volume_rejections = plan_volumes(offers, strategy.volumes, len(fixed))
@@ -101,6 +101,7 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         offers=offers,
         conditions=conditions,
         placements=placements,
+        switches=plan_switches(offers, strategy.name, strategy.version),
         availability=plan_availability(offers, strategy.triggers),
         consent=consent,
         engagement=engagement,

@@ -33,6 +33,7 @@ class EngineRejection(IntEnum):
     SUITABILITY_TOO_LOW = 3
     LEDGER_UNAVAILABLE = 4
     NOT_FOR_THIS_TRIGGER = 5
+    KILL_SWITCH = 6
 
 
 ENGINE_REJECTIONS: tuple[Rejection, ...] = (
@@ -42,6 +43,7 @@ ENGINE_REJECTIONS: tuple[Rejection, ...] = (
     Rejection(Stage.SUITABILITY, "suitability.too_low", "SUITABILITY_TOO_LOW"),
     Rejection(Stage.CONTACT_POLICY, "contact_policy.ledger_unavailable", "LEDGER_UNAVAILABLE"),
     Rejection(Stage.AVAILABILITY, "availability.trigger", "NOT_FOR_THIS_TRIGGER"),
+    Rejection(Stage.AVAILABILITY, "kill_switch", "KILL_SWITCH"),
 )
 """In the order of `EngineRejection`."""
 

@@ -7,6 +7,7 @@ from decision_engine.candidate_records import CandidateRecords
 from decision_engine.decision import Decision, Option, PlacementAnswer
 from decision_engine.draft import Draft
 from decision_engine.fallback import fallback_cause
+from decision_engine.kill_switches import stops_everything
 from decision_engine.online import OnlineUse, UsedBeliefs, used_beliefs
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.quiet_hours import quiet_until_ms
@@ -61,14 +62,18 @@ def _answers(
     return tuple(
         PlacementAnswer(id=slate.asked.id, options=_options(prepared, draft, seating, candidates))
         if seating.seated
-        else _fallback(draft, slate, candidates)
+        else _fallback(prepared, draft, slate, candidates)
         for slate, seating in zip(draft.slate, seatings, strict=True)
     )
 
 
-def _fallback(draft: Draft, slate: PlacementSlate, candidates: CandidateRecords) -> PlacementAnswer:
+def _fallback(
+    prepared: PreparedStrategy, draft: Draft, slate: PlacementSlate, candidates: CandidateRecords
+) -> PlacementAnswer:
     stages = candidates.shared_stages(slate.asked.number)
-    cause = fallback_cause(slate, stages, draft.request.degraded_causes)
+    request = draft.request
+    stopped = stops_everything(prepared.switches, request.switches, request.channel)
+    cause = fallback_cause(slate, stages, request.degraded_causes, stopped=stopped)
     return PlacementAnswer(id=slate.asked.id, fallback_cause=cause.value)
 
 

@@ -8,10 +8,12 @@ from decision_engine.attribution import AttributionTerms
 from decision_engine.contact_ledger import ContactClock, Direction, Scope
 from decision_engine.features.definitions import AttributeInfo, FeatureDeclarations
 from decision_engine.features.linked import Link, LinkedAttribute
+from decision_engine.guard_terms import GuardTerms
 from decision_engine.identifiers import OfferName, PlacementId, StrategyVersion
 from decision_engine.model_training import ModelTraining
 from decision_engine.offers import LocalText, Offer, Placement
 from decision_engine.online import OnlineLearning
+from decision_engine.portrait import Portrait
 from decision_engine.tags import Segment, Tag
 from decision_engine.triggers.definitions import Trigger
 
@@ -351,8 +353,12 @@ class Strategy:
     """Patterns of events that start a contact by themselves."""
     online: OnlineLearning | None = None
     """How it learns between two fits of its models; None does not."""
+    portrait: Portrait | None = None
+    """What people who serve a customer see at a glance; None: nothing is chosen."""
     trainings: tuple[ModelTraining, ...] = ()
     """How models are trained, for those of which it says more than their name."""
+    guard: GuardTerms | None = None
+    """When a version is taken back by itself; None: by the usual terms."""
 
     def training(self, model: str) -> ModelTraining:
         """How that model is trained; one nothing is said of is a cross-sell model without wishes."""

@@ -18,6 +18,7 @@ IMPLEMENTED = {
     "engine": "loadtests.evidence_engine",
     "features": "loadtests.evidence_features",
     "models": "loadtests.evidence_models",
+    "screens": "loadtests.evidence_screens",
 }
 
 

@@ -6,9 +6,10 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -16,15 +17,14 @@ from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.online import OnlineTable
 from decision_engine.prepared import PreparedStrategy, prepare
-from decision_engine.propensity import Scorers
 from decision_engine.strategy import Strategy
-from event_schemas.topics import CONTROL, CONVERSIONS, DECISIONS, OUTBOUND
+from event_schemas.topics import CONTROL, CONVERSIONS, DECISIONS, OUTBOUND, STATE_TOPICS
 from models.compatibility import available_columns
 from models.decision_log.archive_files import TimeRange
 from models.registry import ModelRegistry
 from services.adapters.artifact_model_provider import ArtifactModelProvider
 from services.adapters.control_topic import ControlTopic, Handler, NodeIdentity
-from services.adapters.file_strategy_source import load_strategy_file
+from services.adapters.file_strategy_source import load_strategy_file, load_strategy_texts
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
 from services.adapters.online_beliefs import OnlineBeliefs
@@ -33,10 +33,12 @@ from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_clock import RedisClock
 from services.adapters.redis_contact_ledger import RedisContactLedger
+from services.adapters.redis_customer_sample import RedisCustomerSample
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_online_store import OnlineKeys, RedisOnlineStore
+from services.adapters.redis_screens import RedisScreens
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
 from services.adapters.redis_volume_holds import RedisVolumeHolds
 from services.adapters.redis_volume_leases import (
@@ -51,18 +53,27 @@ from services.adapters.scoring_forms import ScoringForms
 from services.adapters.strategy_versions import StrategyVersions
 from services.adapters.system_clock import SystemClock
 from services.adapters.ulid_ids import UlidIds
+from services.adapters.yaml_source import read_source
 from services.api.authentication import Authenticator, OpenAccess
 from services.api.keys_file import load_api_keys
 from services.api.runtime import ApiRuntime
 from services.api.stream_feed import FeedLimits, OutboundFeed
+from services.governance_wiring import DeskAccess, Governance, governance_over, measured
 from services.ports import Clock, EventPublisher, Metrics, NamespaceUse, StrategyUnknown
+from services.screen_wiring import open_leads, open_shelf
 from services.settings import Settings
+from services.strategy_switching import SwitchTools, following_versions
 from services.use_cases.attribution_report import AttributionQuery, AttributionReport, report
+from services.use_cases.authoring.tools import AuthoringTools
 from services.use_cases.explain_decision import ArchiveBusy
-from services.use_cases.live_strategy import ACTIVATING, ActiveVersion, LiveStrategy, ReadyStrategy
+from services.use_cases.governance.chain import CHAINED_TYPES
+from services.use_cases.governance.log import GovernanceLog
+from services.use_cases.kill_switches import KILL_SWITCH_SET, KillSwitches
+from services.use_cases.live_strategy import ACTIVATING, ActiveVersion
 from services.use_cases.make_decision import Live
 from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
 from services.use_cases.shadow_scoring import ShadowScoring
+from services.use_cases.strategy_activation import Version
 
 _EMPTY_SECONDS = 0.5
 """A log that gives nothing for so long has nothing."""
@@ -194,7 +205,6 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
     strategies.register(loaded.strategy.version, settings.strategy_path)
     keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
     metrics, ids = PrometheusMetrics(), UlidIds()
-    authenticator = _authenticator(settings)
     provider = model_provider(settings, loaded, metrics)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY))
@@ -202,42 +212,111 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
         publisher = await stack.enter_async_context(open_publisher(settings))
         volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
         active, namespaces = ActiveVersion(), RedisNamespaces(client, settings.namespace)
-        handlers = model_handlers(provider) | {PRICES_SET: volumes.on_prices} | dict.fromkeys(ACTIVATING, active.on_act)
-        await stack.enter_async_context(open_control(settings, publisher, handlers, node_identity("api", ids, loaded)))
-        keeper = RecordKeeper(metrics)
-        stack.push_async_callback(keeper.drain, DRAIN_SECONDS)
+        switches = KillSwitches(metrics)
+        handlers = _api_handlers(provider, volumes, switches, active)
+        governance = open_governance(settings, publisher, client, strategies, loaded.strategy.version)
+        identity = node_identity("api", ids, loaded)
+        following = open_control(settings, publisher, handlers, identity, metrics, governance.acts)
+        control = await stack.enter_async_context(_governed(governance, following, metrics))
         store = RedisDecisionStore(client, keys, decision_retention(settings))
-        tools = _SwitchTools(strategies, namespaces, store, provider, volumes)
-        live = LiveStrategy(Live.of(loaded.prepared, loaded.features, provider.scorers()), active, tools, metrics)
-        await live.start()
-        await stack.enter_async_context(live.following())
-        live.on_switched = await stack.enter_async_context(
-            namespaces.announcing(lambda: namespace_use("api", node_name("api"), live().prepared, live().features))
-        )
-        archive = ThreadedArchive(ArchiveReader(settings.archive_path))
-        yield ApiRuntime(
+        tools = SwitchTools(strategies, namespaces, store, provider, volumes)
+        first = Live.of(loaded.prepared, loaded.features, provider.scorers())
+        live, canary = await stack.enter_async_context(following_versions(first, active, tools, metrics, _use_of))
+        runtime = ApiRuntime(
             live=live,
-            pending=lambda: live.pending,
+            pending=lambda: live.pending or canary.pending,
+            live_for=canary.live_for,
+            canary=lambda: canary.canary,
             store=store,
             ledger=RedisContactLedger(client, keys),
             publisher=publisher,
             clock=clock,
             ids=ids,
             metrics=metrics,
-            authenticator=authenticator,
+            authenticator=_authenticator(settings),
             exposition=metrics.exposition,
-            checks={"store": client.ping, "bus": publisher.ping},
-            archive=archive,
-            attribution=archive,
+            checks={"store": client.ping, "bus": publisher.ping, "control": control.check},
+            switches=switches,
             online=await stack.enter_async_context(following_beliefs(settings, client, clock, metrics, live)),
-            outbound=await stack.enter_async_context(_outbound_feed(settings, clock, metrics).following()),
+            outbound=await stack.enter_async_context(_outbound_feed(settings, clock, metrics, switches).following()),
             strategies=strategies,
             volumes=volumes,
-            keeper=keeper,
+            keeper=await stack.enter_async_context(_keeping_records(metrics)),
             shadows=await stack.enter_async_context(_shadow_scoring(provider, publisher, metrics)),
             replays=settings.clock == "events",
             decision_timeout_ms=settings.decision_timeout_ms,
         )
+        yield await stack.enter_async_context(_with_screens(runtime, settings, client, loaded, governance))
+
+
+@asynccontextmanager
+async def _with_screens(
+    runtime: ApiRuntime, settings: Settings, client: RedisClient, loaded: LoadedStrategy, governance: Governance
+) -> AsyncIterator[ApiRuntime]:
+    """The same with what people's screens and the endpoints of governance need."""
+    screens, archive = RedisScreens(client, settings.namespace), ThreadedArchive(ArchiveReader(settings.archive_path))
+    conversions = partial(open_event_stream, settings, [CONVERSIONS])
+    async with (
+        open_leads(client, settings.namespace, conversions) as leads,
+        open_shelf(settings.snapshot_path, loaded.prepared.zone) as snapshots,
+    ):
+        yield replace(
+            runtime,
+            archive=archive,
+            attribution=archive,
+            authoring=_authoring_tools(settings, client),
+            governance=governance.desk,
+            simulations=governance.simulations,
+            sessions=screens,
+            recent=screens,
+            snapshots=snapshots,
+            leads=leads,
+        )
+
+
+def _api_handlers(
+    provider: ArtifactModelProvider, volumes: RedisVolumeLeases, switches: KillSwitches, active: ActiveVersion
+) -> dict[str, Handler]:
+    """What the API does about which acts."""
+    handlers = model_handlers(provider) | {PRICES_SET: volumes.on_prices, KILL_SWITCH_SET: switches.on_set}
+    return handlers | dict.fromkeys(ACTIVATING, active.on_act)
+
+
+@asynccontextmanager
+async def _governed(
+    governance: Governance, following: AbstractAsyncContextManager[ControlTopic], metrics: Metrics
+) -> AsyncIterator[ControlTopic]:
+    """The control topic followed, with every submission at hand; simulations end on leaving."""
+    measured(governance.acts, metrics)
+    try:
+        async with following as control:
+            await governance.submissions.settled()
+            yield control
+    finally:
+        await governance.simulations.close()
+
+
+@asynccontextmanager
+async def _keeping_records(metrics: Metrics) -> AsyncIterator[RecordKeeper]:
+    """Keeps records behind their answers; what is under way is finished on leaving."""
+    keeper = RecordKeeper(metrics)
+    try:
+        yield keeper
+    finally:
+        await keeper.drain(DRAIN_SECONDS)
+
+
+def open_governance(
+    settings: Settings, publisher: EventPublisher, client: RedisClient, versions: StrategyVersions, serving: str
+) -> Governance:
+    """The desk of governance; `serving` is what decides where nothing was ever activated."""
+
+    async def read(version: str) -> Version:
+        kept = await asyncio.to_thread(load_kept_strategy, versions, version)
+        return Version(name=kept.strategy.name, version=version, layout=kept.features.layout)
+
+    access = DeskAccess(serving=serving, read=read, open_ends=lambda: open_event_stream(settings, STATE_TOPICS))
+    return governance_over(settings, publisher, client, versions, access)
 
 
 @asynccontextmanager
@@ -298,15 +377,37 @@ def namespace_use(role: str, node: str, prepared: PreparedStrategy, features: Co
     return NamespaceUse(role=role, node=node, layout=features.layout, version=prepared.strategy.version)
 
 
+def _authoring_tools(settings: Settings, client: RedisClient) -> AuthoringTools:
+    return AuthoringTools(
+        read=read_source, load=load_strategy_texts, sample=RedisCustomerSample(client, settings.namespace)
+    )
+
+
+def _use_of(live: Live) -> NamespaceUse:
+    return namespace_use("api", node_name("api"), live.prepared, live.features)
+
+
 @asynccontextmanager
 async def open_control(
-    settings: Settings, publisher: EventPublisher, handlers: Mapping[str, Handler], identity: NodeIdentity
+    settings: Settings,
+    publisher: EventPublisher,
+    handlers: Mapping[str, Handler],
+    identity: NodeIdentity,
+    metrics: Metrics | None = None,
+    acts: GovernanceLog | None = None,
 ) -> AsyncIterator[ControlTopic]:
-    """The control topic, read from its beginning and followed. Raises BusUnavailable, ControlUnread."""
+    """The control topic, read from its beginning and followed; `metrics` tell whether it is. Handlers of acts of
+    governance are told only of those that took effect, by `acts`. Raises BusUnavailable, ControlUnread."""
+    chained = GovernanceLog() if acts is None else acts
+
+    def on_followed(followed: bool) -> None:  # noqa: FBT001 - a callback with one answer
+        if metrics is not None:
+            metrics.gauge("control_followed", float(followed))
+
     async with open_event_stream(settings, [CONTROL]) as stream:
-        control = ControlTopic(stream, publisher, identity)
+        control = ControlTopic(stream, publisher, identity, on_followed=on_followed, on_record=chained.on_record)
         for event_type, handler in handlers.items():
-            control.subscribe(event_type, handler)
+            (chained if event_type in CHAINED_TYPES else control).subscribe(event_type, handler)
         async with control:
             yield control
 
@@ -341,44 +442,17 @@ async def _shadow_scoring(
         yield shadows
 
 
-@dataclass(frozen=True, slots=True)
-class _SwitchTools:
-    """What the API's switch to another strategy needs (`use_cases.live_strategy.SwitchTools`)."""
-
-    versions: StrategyVersions
-    namespaces: RedisNamespaces
-    store: RedisDecisionStore
-    models: ArtifactModelProvider
-    volumes: RedisVolumeLeases
-
-    def load(self, version: str) -> ReadyStrategy:
-        kept = load_kept_strategy(self.versions, version)
-        return ReadyStrategy(kept.prepared, kept.features, self.store.of_layout(kept.features.layout))
-
-    def scorers(self) -> Scorers:
-        return self.models.scorers()
-
-    async def is_whole(self, layout: str) -> bool:
-        return await self.namespaces.is_whole(layout)
-
-    async def adopt(self, ready: ReadyStrategy) -> None:
-        await self.volumes.adopt(ready.prepared.volumes, ready.prepared.zone)
-        await self.models.adopt(available_columns(ready.prepared.strategy))
-
-    async def release(self, ready: ReadyStrategy) -> None:
-        await self.volumes.release(ready.prepared.volumes)
-
-
 def _authenticator(settings: Settings) -> Authenticator:
     if settings.auth == "api_key" and settings.api_keys_file is not None:
         return load_api_keys(settings.api_keys_file)
     return OpenAccess()
 
 
-def _outbound_feed(settings: Settings, clock: Clock, metrics: Metrics) -> OutboundFeed:
+def _outbound_feed(settings: Settings, clock: Clock, metrics: Metrics, switches: KillSwitches) -> OutboundFeed:
     """This node's view of the outbound topic."""
     slack = 0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
-    return OutboundFeed(lambda: open_event_stream(settings, [OUTBOUND]), clock, metrics, FeedLimits(end_slack=slack))
+    limits = FeedLimits(end_slack=slack)
+    return OutboundFeed(lambda: open_event_stream(settings, [OUTBOUND]), clock, metrics, limits, switches.stops)
 
 
 class ArchivedRecords(Protocol):

@@ -283,6 +283,14 @@ class EvidenceWrite:
     options: Mapping[str, bytes | None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceChange:
+    """The cells that were written since (None: gone), and the header they were written under last."""
+
+    header: bytes
+    cells: Mapping[str, bytes | None]
+
+
 class EvidenceStore(Protocol):
     """What online learning has counted, by partition of the log. Raises StoreUnavailable."""
 
@@ -303,6 +311,11 @@ class EvidenceReader(Protocol):
         ...
 
     async def cells(self, partition: int) -> dict[str, bytes]: ...
+
+    async def changes(self, partition: int, known: bytes, header: bytes) -> EvidenceChange | None:
+        """What was written since the evidence with the header `known`, up to the one with `header` at least; None
+        where that cannot be told, and all has to be read."""
+        ...
 
 
 class CustomerReader(Protocol):
@@ -361,6 +374,28 @@ class DecisionStore(CustomerReader, Protocol):
     async def tracked(self, tracking_ids: Sequence[str]) -> list[TrackedOption | None]: ...
 
 
+class SessionStore(Protocol):
+    """Sessions of people at the screens, by the SHA-256 (hexadecimal) of their tokens. Raises StoreUnavailable."""
+
+    async def load(self, digest: str) -> bytes | None: ...
+
+    async def save(self, digest: str, value: bytes, seconds: int) -> None:
+        """Keeps it for so long."""
+        ...
+
+    async def remove(self, digest: str) -> None: ...
+
+
+class RecentCustomers(Protocol):
+    """Which customers a person at the screens opened last. Raises StoreUnavailable."""
+
+    async def opened(self, person: str, customer_id: str, at_ms: int) -> None: ...
+
+    async def recent(self, person: str) -> list[tuple[str, int]]:
+        """Customers with the moment of opening (epoch milliseconds), the newest first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingEvent:
     """A CloudEvent ready for the bus: its topic, key (the customer id) and structured JSON bytes."""
@@ -369,6 +404,8 @@ class OutgoingEvent:
     key: str
     value: bytes
     headers: Mapping[str, bytes] = field(default_factory=dict)
+    partition: int | None = None
+    """Where it is to stand; None: where its key belongs."""
 
 
 BusPosition = tuple[str, int, int]
@@ -432,4 +469,4 @@ class Metrics(Protocol):
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
 
-    def gauge(self, name: str, value: float, **labels: str) -> None: ...
+    def gauge(self, name: str, value: float, /, **labels: str) -> None: ...

@@ -36,6 +36,7 @@ class Settings:
     strategy_path: Path = _documented(Path("deploy/strategies/demo_bank"), "folder or file of the strategy")
     model_path: Path = _documented(Path("var/models"), "root of the model registry")
     archive_path: Path = _documented(Path("var/archive"), "root of the Parquet archive")
+    snapshot_path: Path = _documented(Path("var/snapshots"), "folder of the customer snapshots that the map shows")
     strategy_archive: Path = _documented(Path("var/strategies"), "every strategy that decided, by version; keep it")
     host: str = _documented("127.0.0.1", "address the API listens on")
     port: int = _documented(8000, "port the API listens on")
@@ -66,9 +67,16 @@ class Settings:
     learner_approval: str = _documented(
         "person", f"who lets a version serve that passed its checks: {' | '.join(APPROVALS)}"
     )
+    proposal_days: int = _documented(7, "how long a proposed model version may be approved")
+    online_options_most: int = _documented(
+        2_000_000, "options under way that an online learner keeps (some 100 bytes each); it learns from no more"
+    )
     prices_seconds: float = _documented(180.0, "how often the pacer prices scarce resources anew")
     prices_fresh_seconds: int = _documented(900, "how old prices may be before they fade")
     attribution_seconds: int = _documented(7 * 86_400, "how long after an impression a response counts")
+    governance_requires_simulation: bool = _documented(
+        True, "approve a strategy only after a recorded simulation of it against the active one"
+    )
     log_level: str = _documented("INFO", "least severe log line written: DEBUG INFO WARNING ERROR")
 
 
@@ -126,7 +134,15 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append(f"KAIROS_DECISION_TIMEOUT_MS: 1 to 1000 (is {settings.decision_timeout_ms})")
     problems += [
         f"{PREFIX}{name.upper()}: at least 1 (is {getattr(settings, name)})"
-        for name in ("kafka_partitions", "kafka_replication", "batch_records", "idempotency_seconds", "record_seconds")
+        for name in (
+            "kafka_partitions",
+            "kafka_replication",
+            "batch_records",
+            "idempotency_seconds",
+            "record_seconds",
+            "proposal_days",
+            "online_options_most",
+        )
         if getattr(settings, name) < 1
     ]
     return problems

@@ -53,11 +53,30 @@ async def empty_broker(bootstrap_servers: str) -> None:
 @pytest.fixture(scope="session")
 def small_bank() -> ModuleType:
     """The builders of `tests/api_bank.py`."""
-    spec = spec_from_file_location("api_bank", Path(__file__).parent / "api_bank.py")
+    return _beside("api_bank")
+
+
+@pytest.fixture(scope="session")
+def log() -> ModuleType:
+    """The builders of `tests/learning_log.py`."""
+    return _beside("learning_log")
+
+
+@pytest.fixture
+def tiny_berka(tmp_path: Path) -> Path:
+    """The folder of a tiny Berka bank, written by `tests/tiny_berka.py`."""
+    folder: Path = _beside("tiny_berka").write_tiny_berka(tmp_path / "berka")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def governance_bench() -> ModuleType:
+    """The builders of `tests/governance_bench.py`."""
+    spec = spec_from_file_location("governance_bench", Path(__file__).parent / "governance_bench.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules["api_bank"] = module
+    sys.modules["governance_bench"] = module
     spec.loader.exec_module(module)
     return module
 
@@ -69,3 +88,14 @@ def data_folder() -> Path:
     if not (folder / "berka" / "trans.asc.gz").exists():
         pytest.skip(f"no real data at {folder}: set KAIROS_DATA to run this test")
     return folder
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

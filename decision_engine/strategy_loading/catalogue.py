@@ -79,6 +79,7 @@ def _offer(section: Section, around: Surroundings) -> Offer:
         context_weights=read_context_weights(section, around.language),
         attributes=_attributes(section),
         ramp=read_ramp(section, around.time_zone),
+        disclosure=section.optional_local_text("disclosure", around.language.locales),
     )
     section.finish()
     return offer
@@ -190,6 +191,7 @@ def _treatment(section: Section, offer: str, around: Surroundings) -> Treatment:
         content=read_content(section, around.language.locales),
         script=section.optional_local_text("script", around.language.locales),
         attributes=_treatment_attributes(section),
+        disclosure=section.optional_local_text("disclosure", around.language.locales),
     )
     section.finish()
     return treatment

@@ -22,10 +22,12 @@ from decision_engine.strategy_loading.experiments import Names, read_experiments
 from decision_engine.strategy_loading.explorations import read_exploration
 from decision_engine.strategy_loading.feature_declarations import EventFields
 from decision_engine.strategy_loading.gates import read_consents, read_service_first, read_suitability
+from decision_engine.strategy_loading.guard import read_guard
 from decision_engine.strategy_loading.hierarchy import Hierarchy, read_hierarchy
 from decision_engine.strategy_loading.levers import lever_names, read_lever_changes, with_added_weights
 from decision_engine.strategy_loading.online import read_online
 from decision_engine.strategy_loading.placements import read_placements
+from decision_engine.strategy_loading.portrait import read_portrait
 from decision_engine.strategy_loading.rules import Language, Policy, read_policies
 from decision_engine.strategy_loading.section import Problems, Section
 from decision_engine.strategy_loading.slates import read_slate
@@ -107,6 +109,8 @@ def _completed(
     """Adds what is declared over offers, placements and attributes."""
     _check_channels(root, strategy.placements)
     strategy = _with_trainings(root, strategy, tuple(hierarchy.groups), vocabulary)
+    portrait = read_portrait(root, strategy.declarations, strategy.dictionary, strategy.locales)
+    strategy = replace(strategy, portrait=portrait)
     strategy = _with_attribution(root, _with_sections_over_offers(root, strategy, hierarchy), event_fields)
     return _with_triggers(root, strategy, hierarchy, vocabulary, event_fields)
 
@@ -140,6 +144,7 @@ def _with_sections_over_offers(root: Section, strategy: Strategy, hierarchy: Hie
         strategy,
         volumes=read_volumes(root, volume_scopes),
         slate=read_slate(root, offers, groups, channels),
+        guard=read_guard(root),
         online=read_online(root, [segment.name for segment in strategy.segments]),
         holdouts=experiments.holdouts,
         experiments=experiments.layers,

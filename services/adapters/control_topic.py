@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -21,18 +22,31 @@ from event_schemas.topics import CONTROL
 from services.ports import BusUnavailable, Delivery, EventPublisher, OutgoingEvent, ShellError
 
 Handler = Callable[[Event], Awaitable[None]]
+RecordHandler = Callable[[Delivery], Awaitable[None]]
+"""Is given every record as it came, readable or not, before anybody is told of its event."""
 Partition = tuple[str, int]
 
 _log = logging.getLogger(__name__)
 _POLL_RECORDS = 1_000
 _POLL_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""How often the end of the topic is asked for, to know whether everything has been read."""
+LOST_SECONDS = 5.0
+"""After so long without being sure of having read everything, the node no longer follows."""
+_LOOK_TIMEOUT_SECONDS = 2.0
+_URGENT = ("nbo.control.kill_switch.", "nbo.control.strategy.")
+"""Handled as they come; what may take its time, such as loading a model, does not keep them waiting."""
 _SUPERSEDED = ("nbo.control.model.", "nbo.control.prices.")
 """Of these only the newest act on each subject matters; during the start the older ones are skipped."""
 
 
 class ControlUnread(ShellError):
     """The control topic could not be read to its end in time."""
+
+
+class ControlLost(ShellError):
+    """The control topic cannot be followed any more: what is stopped or activated meanwhile is not known here."""
 
 
 class ControlStream(Protocol):
@@ -65,14 +79,25 @@ class ControlTopic:
     """
 
     def __init__(
-        self, stream: ControlStream, publisher: EventPublisher, identity: NodeIdentity, start_timeout_s: float = 30.0
+        self,
+        stream: ControlStream,
+        publisher: EventPublisher,
+        identity: NodeIdentity,
+        start_timeout_s: float = 30.0,
+        on_followed: Callable[[bool], None] = lambda _: None,
+        on_record: RecordHandler | None = None,
     ) -> None:
         self._stream = stream
         self._publisher = publisher
         self._identity = identity
         self._start_timeout_s = start_timeout_s
         self._handlers: dict[str, list[Handler]] = defaultdict(list)
-        self._follower: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._on_followed = on_followed
+        self._on_record = on_record
+        self._waiting: asyncio.Queue[Event] = asyncio.Queue()
+        self._reached: dict[Partition, int] = {}
+        self._sure_s = monotonic()
 
     def subscribe(self, event_type: str, handler: Handler) -> None:
         """Calls the handler for events of that type; to be done before entering."""
@@ -87,16 +112,28 @@ class ControlTopic:
             raise ControlUnread(f"{CONTROL} could not be read to its end in {self._start_timeout_s:g} s") from error
         for event in _without_superseded(events):
             await self._dispatch(event)
-        self._follower = asyncio.create_task(self._follow(), name="control-topic")
+        self._sure_s = monotonic()
+        self._on_followed(True)  # noqa: FBT003 - a callback with one answer
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="control-topic"),
+            asyncio.create_task(self._work(), name="control-acts"),
+            asyncio.create_task(self._look(), name="control-look"),
+        ]
         return self
+
+    async def check(self) -> None:
+        """Raises ControlLost when it is not sure that everything has been read that was there a moment ago."""
+        silent_s = monotonic() - self._sure_s
+        if silent_s > LOST_SECONDS or any(task.done() for task in self._tasks):
+            raise ControlLost(f"{CONTROL} was last read to its end {silent_s:.0f} s ago")
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._follower is not None:
-            self._follower.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._follower
+                await task
 
     async def _read_to_end(self) -> list[Event]:
         beginnings, ends = await self._stream.beginning_offsets(), await self._stream.end_offsets()
@@ -106,7 +143,8 @@ class ControlTopic:
         while behind or not marker_seen:
             deliveries = await self._stream.poll(_POLL_RECORDS, _POLL_SECONDS)
             for delivery in deliveries:
-                partition = (delivery.topic, delivery.partition)
+                partition = self._pass(delivery)
+                await self._hand_on(delivery)
                 if delivery.offset + 1 >= behind.get(partition, delivery.offset + 2):
                     del behind[partition]
                 if (event := _decoded(delivery)) is not None:
@@ -127,8 +165,50 @@ class ControlTopic:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             for delivery in deliveries:
-                if (event := _decoded(delivery)) is not None:
+                await self._hand_on(delivery)
+                event = _decoded(delivery)
+                if event is not None and event.type.startswith(_URGENT):
                     await self._dispatch(event)
+                elif event is not None:
+                    self._waiting.put_nowait(event)
+                self._pass(delivery)
+
+    async def _work(self) -> None:
+        while True:
+            await self._dispatch(await self._waiting.get())
+
+    async def _look(self) -> None:
+        """Makes sure, again and again, that what the broker says is there has been read."""
+        ends: Mapping[Partition, int] = {}
+        asked_s = monotonic()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if all(self._reached.get(partition, 0) >= end for partition, end in ends.items()):
+                self._sure_s = max(self._sure_s, asked_s)
+                try:
+                    began_s = monotonic()
+                    async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
+                        beginnings = await self._stream.beginning_offsets()
+                        found = await self._stream.end_offsets()
+                    ends = {p: end for p, end in found.items() if end > beginnings.get(p, 0)}
+                    asked_s = began_s
+                except Exception as error:  # noqa: BLE001 - whatever it is, the node is not sure any more
+                    _log.warning("the end of the control topic is not known: %r", error, extra={"action": "control"})
+            self._on_followed(monotonic() - self._sure_s <= LOST_SECONDS)
+
+    async def _hand_on(self, delivery: Delivery) -> None:
+        if self._on_record is None:
+            return
+        try:
+            await self._on_record(delivery)
+        except Exception:  # noqa: BLE001 - one bad record must not end the following of all others
+            where = (delivery.partition, delivery.offset)
+            _log.exception("control record %d/%d was not taken", *where, extra={"action": "control"})
+
+    def _pass(self, delivery: Delivery) -> Partition:
+        partition = (delivery.topic, delivery.partition)
+        self._reached[partition] = delivery.offset + 1
+        return partition
 
     async def _dispatch(self, event: Event) -> None:
         for handler in self._handlers.get(event.type, ()):

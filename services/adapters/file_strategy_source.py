@@ -1,6 +1,6 @@
 """A strategy read from YAML: one file, or a folder whose files are merged."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from decision_engine.errors import Problem, StrategyInvalid
@@ -22,7 +22,18 @@ def load_strategy_file(path: Path) -> Strategy:
 
 def load_strategy_with_document(path: Path) -> tuple[Strategy, Node]:
     """The strategy and the document it was read from, which knows the line of everything."""
-    files = [_read(file) for file in _files(path)]
+    return _loaded([_read(file) for file in _files(path)])
+
+
+def load_strategy_texts(files: Mapping[str, str]) -> tuple[Strategy, Node]:
+    """The strategy in files that are at hand as texts, by name, and its document. Raises StrategyInvalid with all
+    problems, which name these files."""
+    if not files:
+        raise StrategyInvalid([Problem(file="", line=0, path="strategy", message="there are no files")])
+    return _loaded([read_yaml(files[name], name) for name in sorted(files)])
+
+
+def _loaded(files: Sequence[YamlFile]) -> tuple[Strategy, Node]:
     problems = [problem for file in files for problem in file.problems]
     roots = [file.root for file in files if file.root is not None]
     if any(file.root is None for file in files):

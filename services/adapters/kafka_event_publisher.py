@@ -133,7 +133,7 @@ class KafkaEventPublisher:
 
     async def _send(self, event: OutgoingEvent) -> "asyncio.Future[RecordMetadata]":
         sent: asyncio.Future[RecordMetadata] = await self._started().send(
-            event.topic, event.value, key=event.key.encode(), headers=_headers(event)
+            event.topic, event.value, key=event.key.encode(), headers=_headers(event), partition=event.partition
         )
         return sent
 
@@ -160,7 +160,9 @@ class KafkaEventPublisher:
         lots: dict[Lot, list[OutgoingEvent]] = {}
         for event in events:
             known = partitions[event.topic]
-            lots.setdefault((event.topic, _partition_of(event.key.encode(), known, known)), []).append(event)
+            chosen = event.partition
+            partition = _partition_of(event.key.encode(), known, known) if chosen is None else chosen
+            lots.setdefault((event.topic, partition), []).append(event)
         return lots
 
     async def _send_lot(self, topic: str, partition: int, lot: Sequence[OutgoingEvent]) -> None:

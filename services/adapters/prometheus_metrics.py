@@ -70,7 +70,7 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "volume_remaining": Declared("gauge", ("resource",), "What is left of a limited resource"),
         "model_score": Declared("histogram", ("model", "version"), "Propensities of offered options", PROBABILITIES),
         "model_calibration_error": Declared("gauge", ("model", "version"), "Expected calibration error"),
-        "feature_psi": Declared("gauge", ("feature",), "Population stability index against training"),
+        "feature_psi": Declared("gauge", ("model", "feature"), "Population stability index against training"),
         "arm_reward_total": Declared("counter", ("arm", "outcome"), "Reward by experiment arm"),
         "streams_open": Declared("gauge", (), "Streams to screens that are open"),
         "stream_dropped_total": Declared("counter", ("reason",), "Outbound records that no stream gets"),
@@ -83,6 +83,14 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "outbound_published_total": Declared("counter", ("channel",), "Triggered contacts published for delivery"),
         "online_posterior_age_seconds": Declared("gauge", (), "Age of the newest response that beliefs were made from"),
         "online_refreshes_total": Declared("counter", ("outcome",), "Readings of the evidence of online learning"),
+        "online_cells_read_total": Declared("counter", ("reading",), "Cells of evidence read: whole or what changed"),
+        "kill_switch_engaged": Declared("gauge", ("kind", "name"), "1 for what is stopped, 0 for what was"),
+        "control_followed": Declared("gauge", (), "1 while the control topic is read to its end, else 0"),
+        "strategy_share": Declared("gauge", ("version",), "Share of the customers that a canary decides for"),
+        "governance_acts": Declared(
+            "gauge", (), "Acts of governance that took effect, as this node has read the chain"
+        ),
+        "governance_faults": Declared("gauge", (), "What shows that the chain of acts is not what it was; 0 is sound"),
         "strategy_info": Declared("gauge", ("version",), "1 for the strategy that decides now"),
     }
 )
@@ -137,12 +145,20 @@ class PrometheusMetrics(Collector):
         elif len(numbers) < MAX_SERIES:
             numbers[key] = float(amount)
 
-    def gauge(self, name: str, value: float, **labels: str) -> None:
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge."""
         series = self._series[name]
         key = _key(series.declared, labels)
         if key in series.numbers or len(series.numbers) < MAX_SERIES:
             series.numbers[key] = value
+
+    def forget(self, name: str, **labels: str) -> None:
+        """Ends every series of a gauge or counter that has these labels, whatever its others: what is no longer so
+        must not stand there, and versions come and go."""
+        series = self._series[name]
+        places = {series.declared.labels.index(label): value for label, value in labels.items()}
+        for key in [key for key in series.numbers if all(key[place] == value for place, value in places.items())]:
+            del series.numbers[key]
 
     def exposition(self) -> tuple[bytes, str]:
         """Everything in the text format, and its content type."""

@@ -8,16 +8,18 @@ belongs on storage that all nodes see, beside the model registry.
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
-from decision_engine.errors import StrategyInvalid
+from decision_engine.errors import Problem, StrategyInvalid
 from decision_engine.identifiers import StrategyVersion
 from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.strategy import Strategy
@@ -30,6 +32,7 @@ SOURCES = "sources.json"
 _PREPARED_KEPT = 8
 """Versions held ready; a day rarely has more."""
 _SUFFIXES = (".yaml", ".yml")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\.ya?ml")
 
 
 class StrategyNotKept(ShellError):
@@ -69,11 +72,47 @@ class StrategyVersions:
             if not target.is_dir():  # otherwise another node registered the same version first
                 raise StrategyNotKept(f"{version}: cannot be kept in {self._root}: {error}") from error
 
+    def register_texts(self, version: StrategyVersion, texts: Mapping[str, str]) -> None:
+        """Keeps files that came over the bus, if they are what they say: read whole, they must make this version. No
+        change if it is kept already. Raises StrategyNotKept, StrategyInvalid."""
+        target = self._root / version
+        if target.is_dir():
+            return
+        if target.parent != self._root:
+            raise StrategyNotKept(f"{version}: is no name of a version")
+        with _written(texts) as folder:
+            try:
+                found = self._load_sources(folder).version
+            except StrategyInvalid as error:
+                raise StrategyNotKept(f"{version}: cannot be read by this release: {error}") from error
+            if found != version:
+                raise StrategyNotKept(f"{version}: its files make {found} in this release")
+            self.register(version, folder)
+
+    def texts(self, version: str) -> dict[str, str]:
+        """The files of a version as they were registered, by name. Raises StrategyUnknown."""
+        folder = self._root / version
+        if folder.parent != self._root or not (folder / SOURCES).is_file():
+            raise StrategyUnknown(f"strategy {version} is not kept in {self._root}")
+        self._verify(folder)
+        try:
+            return {name: content.decode() for name, content in _read_sources(folder).items()}
+        except (OSError, UnicodeDecodeError) as error:
+            raise StrategyAltered(f"strategy {version}: cannot be read: {error}") from error
+
     def versions(self) -> list[str]:
         """All versions kept, by name."""
         if not self._root.is_dir():
             return []
         return sorted(path.name for path in self._root.iterdir() if (path / SOURCES).is_file())
+
+    def sources(self, version: str) -> dict[str, str]:
+        """The texts of the version's files by name, as they were registered. Raises StrategyUnknown."""
+        folder = self._root / version
+        if folder.parent != self._root or not (folder / SOURCES).is_file():
+            raise StrategyUnknown(f"strategy {version} is not kept in {self._root}")
+        self._verify(folder)
+        return {path.name: path.read_bytes().decode("utf-8-sig") for path in _yaml_files(folder)}
 
     def prepared(self, version: str) -> PreparedStrategy:
         """The version ready to decide, under the version id it decided with. Raises StrategyUnknown."""
@@ -107,6 +146,26 @@ class StrategyVersions:
         if found != recorded:
             changed = sorted(set(found.items()) ^ set(dict(recorded).items()))
             raise StrategyAltered(f"strategy {folder.name}: {changed[0][0]} is not as it was registered")
+
+
+def require_file_names(texts: Mapping[str, str]) -> None:
+    """Raises StrategyInvalid for a name that no file of a strategy may have, or no files at all."""
+    wrong = [name for name in texts if not _FILE_NAME.fullmatch(name)]
+    if wrong or not texts:
+        what = "must be a plain name ending .yaml or .yml" if wrong else "there are no files"
+        names = wrong[:5] or ["strategy"]
+        raise StrategyInvalid([Problem(file=name[:128], line=0, path="strategy", message=what) for name in names])
+
+
+@contextmanager
+def _written(texts: Mapping[str, str]) -> Iterator[Path]:
+    """The files in a folder of their own while the context lasts."""
+    require_file_names(texts)
+    with tempfile.TemporaryDirectory(prefix="strategy-") as name:
+        folder = Path(name)
+        for file, text in texts.items():
+            (folder / file).write_bytes(text.encode())
+        yield folder
 
 
 def _yaml_files(folder: Path) -> list[Path]:

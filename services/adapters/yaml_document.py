@@ -188,13 +188,13 @@ class _Builder:
             self._problem(line, f"the tag {event.tag} has no meaning here")
         if event.style not in (None, "") or event.tag is not None:
             return text
-        return _plain(text)
+        return plain_value(text)
 
     def _problem(self, line: int, message: str, path: str = "strategy") -> None:
         self.problems.append(Problem(file=self._file, line=line, path=path, message=message))
 
 
-def _plain(text: str) -> ScalarValue:
+def plain_value(text: str) -> ScalarValue:
     """An unquoted value, by the core schema of YAML 1.2."""
     if text in _WORDS:
         return _WORDS[text]

@@ -20,10 +20,13 @@ from services.api.errors import (
     problem_of_status,
 )
 from services.api.front_door import AsgiApp, FrontDoor
+from services.api.governance_routes import governance_routes
 from services.api.hot_routes import HotRoutes
 from services.api.openapi import API_VERSION, openapi_document
 from services.api.routes import event_routes, operating_routes, reading_routes
 from services.api.runtime import ApiRuntime
+from services.api.screens.screens import screen_routes
+from services.api.strategy_routes import strategy_routes
 from services.api.stream_routes import stream_routes
 from services.use_cases.explain_decision import DecisionUnknown
 
@@ -48,6 +51,11 @@ def framework_app(runtime: ApiRuntime) -> FastAPI:
     app.include_router(event_routes(runtime))
     app.include_router(stream_routes(runtime))
     app.include_router(attribution_routes(runtime))
+    app.include_router(strategy_routes(runtime))
+    if runtime.governance is not None:
+        app.include_router(governance_routes(runtime, runtime.governance))
+    if runtime.sessions is not None:
+        app.include_router(screen_routes(runtime, runtime.sessions))
     app.include_router(operating_routes(runtime, openapi))
     for error in (ApiError, DecisionUnknown, Exception, *(row[0] for row in TABLE)):
         app.add_exception_handler(error, _answer_error)

@@ -24,6 +24,16 @@ class ApiScope(StrEnum):
     """Customers, decisions, strategies and the dictionary."""
     OPERATE = "operate"
     """Metrics."""
+    SERVE = "serve"
+    """Serve customers in person: the agent's desktop and the manager's inbox."""
+    AUTHOR = "author"
+    """Draft, simulate and submit strategies."""
+    APPROVE = "approve"
+    """Approve, decline, activate and roll back strategies of others."""
+    STOP = "stop"
+    """Throw kill switches."""
+    AUDIT = "audit"
+    """The history of acts and its chain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +43,13 @@ class Client:
     name: str
     channels: frozenset[str] | None
     scopes: frozenset[ApiScope]
+    recipient: str | None = None
+    """Under which name leads are addressed to a person; None: their own."""
+
+    @property
+    def addressed_as(self) -> str:
+        """The recipient of outbound messages that this client is."""
+        return self.recipient or self.name
 
     def require(self, scope: ApiScope) -> None:
         """Raises ApiError (forbidden) unless the client has the scope."""
@@ -75,17 +92,21 @@ class ApiKeys:
         self._keys = tuple(keys)
 
     def identify(self, headers: Headers) -> Client:
-        """The client of the key; every known key is compared, so that time tells nothing."""
+        """The client of the key."""
         presented = _presented_key(headers)
         if presented is None:
             raise ApiError(UNAUTHENTICATED, "Send a key as X-API-Key or as a bearer token.")
-        digest = sha256(presented).digest()
+        found = self.holder(sha256(presented).digest())
+        if found is None:
+            raise ApiError(UNAUTHENTICATED, "The key is not known.")
+        return found
+
+    def holder(self, digest: bytes) -> Client | None:
+        """The client whose key has this SHA-256; every known key is compared, so that time tells nothing."""
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key.client
-        if found is None:
-            raise ApiError(UNAUTHENTICATED, "The key is not known.")
         return found
 
 

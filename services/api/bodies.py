@@ -24,12 +24,12 @@ _AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+async def read_body(scope: Scope, receive: Receive, most: int = MAX_BYTES) -> bytes:
     """The whole body. Raises ApiError when it is too large, too slow, compressed, or not declared as JSON."""
-    _check_headers(scope)
+    _check_headers(scope, most)
     try:
         async with asyncio.timeout(SECONDS_TO_SEND):
-            return await _collect(receive)
+            return await _collect(receive, most)
     except TimeoutError as error:
         raise ApiError(TOO_SLOW, f"Send it within {SECONDS_TO_SEND:.0f} s.") from error
 
@@ -49,11 +49,11 @@ def parse_json(body: bytes) -> object:
     return value
 
 
-def _check_headers(scope: Scope) -> None:
+def _check_headers(scope: Scope, most: int) -> None:
     for name, value in scope["headers"]:
         if name == b"content-length":
-            if not value.isdigit() or int(value[:12]) > MAX_BYTES:
-                raise ApiError(TOO_LARGE, f"At most {MAX_BYTES} bytes.")
+            if not value.isdigit() or int(value[:12]) > most:
+                raise ApiError(TOO_LARGE, f"At most {most} bytes.")
         elif name == b"content-type":
             kind = value.partition(b";")[0].strip().lower()
             if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
@@ -62,18 +62,18 @@ def _check_headers(scope: Scope) -> None:
             raise ApiError(UNSUPPORTED, "Send the body without content-encoding.")
 
 
-async def _collect(receive: Receive) -> bytes:
+async def _collect(receive: Receive, most: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    if len(body) <= MAX_BYTES and not message.get("more_body", False):
+    if len(body) <= most and not message.get("more_body", False):
         return body
     chunks, size = [body], len(body)
-    while size <= MAX_BYTES and message.get("more_body", False):
+    while size <= most and message.get("more_body", False):
         message = await receive()
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-    if size > MAX_BYTES:
-        raise ApiError(TOO_LARGE, f"At most {MAX_BYTES} bytes.")
+    if size > most:
+        raise ApiError(TOO_LARGE, f"At most {most} bytes.")
     return b"".join(chunks)
 
 

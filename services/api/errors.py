@@ -38,6 +38,8 @@ FORBIDDEN = ProblemKind(403, "forbidden", "The client may not do this")
 NOT_FOUND = ProblemKind(404, "not-found", "There is nothing at this address")
 METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "The address does not have this method")
 CONFLICT = ProblemKind(409, "conflict", "The request_id was used with another body")
+TAKEN = ProblemKind(409, "taken", "Somebody else was faster")
+REFUSED = ProblemKind(409, "refused", "The rules of governance do not allow this")
 TOO_SLOW = ProblemKind(408, "too-slow", "The body did not arrive in time", close=True)
 TOO_LARGE = ProblemKind(413, "too-large", "The body is larger than allowed", close=True)
 UNSUPPORTED = ProblemKind(415, "unsupported-media-type", "The body is not application/json", close=True)
@@ -49,8 +51,8 @@ UNAVAILABLE = ProblemKind(503, "unavailable", "The service cannot take this now"
 IN_FLIGHT = ProblemKind(503, "in-flight", "The same request is still being answered", retry=True)
 
 KINDS = (
-    MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, CONFLICT, TOO_LARGE, UNSUPPORTED,
-    INVALID, OVERLOADED, HEADERS_TOO_LARGE, INTERNAL, UNAVAILABLE, IN_FLIGHT,
+    MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, CONFLICT, TAKEN, TOO_LARGE,
+    UNSUPPORTED, REFUSED, INVALID, OVERLOADED, HEADERS_TOO_LARGE, INTERNAL, UNAVAILABLE, IN_FLIGHT,
 )  # fmt: skip
 TABLE: tuple[tuple[type[Exception], ProblemKind, str], ...] = (
     (IdempotencyConflict, CONFLICT, "Use a new request_id for a new question."),

@@ -12,6 +12,7 @@ from time import perf_counter
 import orjson
 from pydantic import TypeAdapter
 
+from decision_engine.identifiers import CustomerId
 from decision_engine.outcomes import Outcome
 from event_schemas.envelope import epoch_ms
 from services.api.authentication import ApiScope
@@ -20,9 +21,9 @@ from services.api.decision_request import decision_command
 from services.api.errors import INVALID, OVERLOADED, ApiError, FieldError
 from services.api.runtime import ApiRuntime
 from services.api.schemas import MAX_RESPONSES, DecisionBody, ResponseBody
-from services.use_cases.make_decision import DecisionPorts, MakeDecision
-from services.use_cases.record_response import RecordResponse, ResponseCommand
-from services.use_cases.suitability_rematch import SuitabilityRematch
+from services.api.use_case_wiring import decision_maker, response_recorder
+from services.use_cases.make_decision import Live
+from services.use_cases.record_response import ResponseCommand
 
 _DECISION: TypeAdapter[DecisionBody] = TypeAdapter(DecisionBody)
 _RESPONSE: TypeAdapter[ResponseBody] = TypeAdapter(ResponseBody)
@@ -46,29 +47,8 @@ class HotRoutes:
     def __init__(self, runtime: ApiRuntime) -> None:
         self._runtime = runtime
         self._in_flight = 0
-        self._make_decision = MakeDecision(
-            DecisionPorts(
-                live=runtime.live,
-                store=runtime.store,
-                ledger=runtime.ledger,
-                publisher=runtime.publisher,
-                clock=runtime.clock,
-                ids=runtime.ids,
-                metrics=runtime.metrics,
-                volumes=runtime.volumes,
-                keeper=runtime.keeper,
-                shadows=runtime.shadows,
-                online=runtime.online,
-            )
-        )
-        self._record_response = RecordResponse(
-            store=runtime.store,
-            ledger=runtime.ledger,
-            publisher=runtime.publisher,
-            clock=runtime.clock,
-            metrics=runtime.metrics,
-            rematch=SuitabilityRematch(store=runtime.store, live=runtime.live),
-        )
+        self._make_decision = decision_maker(runtime)
+        self._record_response = response_recorder(runtime)
 
     def by_path(self) -> dict[str, HotRoute]:
         """Path to route; both answer POST only."""
@@ -83,7 +63,7 @@ class HotRoutes:
         with self._admitted():
             body = _DECISION.validate_python(parse_json(raw))
             timeout_ms = self._runtime.decision_timeout_ms
-            command = decision_command(body, raw, client, self._runtime.live(), timeout_ms, started_s)
+            command = decision_command(body, raw, client, self._live_for(body.customer_id), timeout_ms, started_s)
             return Answer(200, await self._make_decision(command))
 
     async def respond(self, scope: Scope, receive: Receive) -> Answer:
@@ -101,6 +81,11 @@ class HotRoutes:
         if taken.unsuitable:
             answer["unsuitable"] = [{"index": index, "code": code} for index, code in taken.unsuitable]
         return Answer(202, orjson.dumps(answer))
+
+    def _live_for(self, customer_id: str) -> Live:
+        """What decides for the customer: it says which placements and context there are."""
+        chosen = self._runtime.live_for
+        return self._runtime.live() if chosen is None else chosen(CustomerId(customer_id))
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

@@ -3,6 +3,8 @@
 ```json
 [{"client": "mobile-app", "sha256": "<64 hex digits>", "channels": ["mobile"], "scopes": ["decide", "respond"]}]
 ```
+
+`recipient` may say under which name leads are addressed to a person; without it that is the client's own name.
 """
 
 import json
@@ -13,6 +15,7 @@ from services.ports import SettingsInvalid
 from services.use_cases.decide_firing import CLIENT
 
 _FIELDS = {"client", "sha256", "channels", "scopes"}
+_FURTHER = {"recipient"}
 
 
 def load_api_keys(path: Path) -> ApiKeys:
@@ -35,8 +38,8 @@ def load_api_keys(path: Path) -> ApiKeys:
 
 
 def _key(entry: object) -> ApiKey:
-    if not isinstance(entry, dict) or set(entry) != _FIELDS:
-        raise ValueError(f"must be an object with exactly {', '.join(sorted(_FIELDS))}")
+    if not isinstance(entry, dict) or set(entry) - _FURTHER != _FIELDS:
+        raise ValueError(f"must be an object with exactly {', '.join(sorted(_FIELDS))}, and maybe recipient")
     digest = bytes.fromhex(entry["sha256"])
     if len(digest) != 32:
         raise ValueError("sha256 must have 64 hex digits")
@@ -44,4 +47,6 @@ def _key(entry: object) -> ApiKey:
         raise ValueError(f"client must not be {CLIENT}: decisions of triggers are made under that name")
     channels = None if entry["channels"] is None else frozenset(map(str, entry["channels"]))
     scopes = frozenset(ApiScope(scope) for scope in entry["scopes"])
-    return ApiKey(sha256=digest, client=Client(name=str(entry["client"]), channels=channels, scopes=scopes))
+    recipient = None if entry.get("recipient") is None else str(entry["recipient"])
+    client = Client(name=str(entry["client"]), channels=channels, scopes=scopes, recipient=recipient)
+    return ApiKey(sha256=digest, client=client)

@@ -8,7 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from services.api.errors import KINDS, ProblemKind
+from services.api.errors import KINDS, REFUSED, ProblemKind
+from services.api.governance_bodies import GOVERNANCE_BODIES
 from services.api.schemas import (
     DecisionBody,
     DecisionShape,
@@ -21,6 +22,7 @@ from services.api.schemas import (
 API_VERSION = "1.0.0"
 _REF = "#/components/schemas/{model}"
 _SHAPES: Sequence[tuple[type[BaseModel], Any]] = (
+    *((body, "validation") for body in GOVERNANCE_BODIES),
     (DecisionBody, "validation"),
     (ResponseBody, "validation"),
     (DecisionShape, "serialization"),
@@ -29,9 +31,12 @@ _SHAPES: Sequence[tuple[type[BaseModel], Any]] = (
     (ProblemShape, "serialization"),
 )
 _PUBLIC = ("/livez", "/readyz")
-_BOUNDED = ("/v1/decisions", "/v1/responses", "/v1/decisions/{decision_id}", "/v1/stream", "/v1/attribution")
+_BOUNDED = ("/v1/decisions", "/v1/responses", "/v1/decisions/{decision_id}", "/v1/stream", "/v1/attribution",
+            "/v1/simulations")  # fmt: skip
 """Paths that take so many requests at once and refuse the rest."""
-_WITH_QUERY = ("/v1/stream", "/v1/attribution")
+_GOVERNED = ("/v1/strategies", "/v1/kill-switches", "/v1/simulations")
+"""Where people act under rules."""
+_WITH_QUERY = ("/v1/stream", "/v1/attribution", "/v1/audit")
 """Paths whose query can be at fault."""
 _EXAMPLE = {
     "request_id": "6f1c2a9e",
@@ -139,6 +144,8 @@ def _applies(kind: ProblemKind, path: str, has_body: bool) -> bool:  # noqa: FBT
         return "{" in path
     if kind.status == 422:
         return has_body or "{" in path or path in _WITH_QUERY
+    if kind is REFUSED:
+        return has_body and path.startswith(_GOVERNED)
     if kind.status == 409:
         return path == "/v1/decisions"
     if kind.status == 429:

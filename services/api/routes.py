@@ -18,7 +18,7 @@ from services.api.bodies import parse_json, read_body
 from services.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, ApiError, FieldError
 from services.api.runtime import ApiRuntime, Check
 from services.api.schemas import MAX_EVENTS
-from services.api.strategy_views import dictionary_view, pending_view, strategy_summary, strategy_view
+from services.api.strategy_views import dictionary_view, pending_view
 from services.ports import StrategyUnknown
 from services.use_cases.decision_record import record_data
 from services.use_cases.explain_decision import DecidingStrategies, DecisionUnknown, ExplainDecision
@@ -74,19 +74,6 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
     @router.get("/dictionary", summary="Every attribute: theme, type, description, source", dependencies=[reader])
     async def dictionary() -> Response:
         return json_response(dictionary_view(runtime.live().prepared.strategy))
-
-    @router.get("/strategies", summary="The strategies, newest first", dependencies=[reader])
-    async def strategies() -> Response:
-        live, pending = runtime.live(), runtime.pending()
-        waiting = [] if pending is None else [pending_view(pending)]
-        return json_response({"strategies": [*waiting, strategy_summary(live.prepared.strategy, live.features.layout)]})
-
-    @router.get("/strategies/{version}", summary="One strategy, whole", dependencies=[reader])
-    async def strategy(version: VersionText) -> Response:
-        found = runtime.live().prepared.strategy
-        if version != found.version:
-            raise ApiError(NOT_FOUND, "No strategy of this version is at hand.")
-        return Response(strategy_view(found), media_type="application/json")
 
     return router
 
@@ -153,6 +140,8 @@ def operating_routes(runtime: ApiRuntime, openapi: Callable[[], dict[str, object
         document = {"ready": ready, "checks": checks, "strategy_version": runtime.live().prepared.strategy.version}
         if (pending := runtime.pending()) is not None:
             document["strategy_pending"] = pending_view(pending)
+        if (canary := runtime.canary()) is not None:
+            document["strategy_canary"] = {"version": canary.version, "share": canary.share}
         return json_response(document, 200 if ready else UNAVAILABLE.status)
 
     @router.get("/metrics", summary="Prometheus metrics", dependencies=[operator])

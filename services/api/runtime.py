@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from decision_engine.identifiers import CustomerId
 from decision_engine.online import OnlineTable
 from services.api.authentication import Authenticator
 from services.api.stream_feed import OutboundFeed
@@ -14,12 +15,22 @@ from services.ports import (
     EventPublisher,
     IdFactory,
     Metrics,
+    RecentCustomers,
+    SessionStore,
     StrategyVersions,
     VolumeLeases,
 )
 from services.use_cases.attribution_report import AttributionReports
+from services.use_cases.authoring.tools import AuthoringTools
+from services.use_cases.canary_strategy import Canary
+from services.use_cases.customer_map.shelf import SnapshotShelf
 from services.use_cases.decision_command import DEFAULT_TIMEOUT_MS
 from services.use_cases.explain_decision import ArchivedDecisions
+from services.use_cases.governance.desk import GovernanceDesk
+from services.use_cases.governance.simulations import Simulations
+from services.use_cases.kill_switches import KillSwitches
+from services.use_cases.leads.marks import LeadMarks
+from services.use_cases.leads.results import LeadResults
 from services.use_cases.live_strategy import PendingVersion
 from services.use_cases.make_decision import Live
 from services.use_cases.record_keeping import RecordKeeper
@@ -27,6 +38,14 @@ from services.use_cases.shadow_scoring import ShadowScoring
 
 Check = Callable[[], Awaitable[None]]
 """Returns when a dependency answers; any exception means that it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeadPorts:
+    """Who works on which lead, and what leads have earned as this node knows it."""
+
+    marks: LeadMarks
+    results: LeadResults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +85,26 @@ class ApiRuntime:
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     attribution: AttributionReports | None = None
     """Reports over archived conversions; None where there is no archive."""
+    switches: KillSwitches | None = None
+    """What is stopped, as this node has read it; None stops nothing."""
+    live_for: Callable[[CustomerId], Live] | None = None
+    """What decides for one customer, where a version serves a share of them; None: `live` for everybody."""
+    canary: Callable[[], Canary | None] = lambda: None
+    """The version that decides for a share of the customers, if any."""
+    sessions: SessionStore | None = None
+    """Sessions of people at the screens; None serves no screens."""
+    recent: RecentCustomers | None = None
+    """Which customers each person opened last; None remembers none."""
+    leads: LeadPorts | None = None
+    """What the inbox of relationship managers needs; None serves none."""
+    authoring: AuthoringTools | None = None
+    """What the marketing console reads and asks with; None serves none."""
+    governance: GovernanceDesk | None = None
+    """The desk of governance (docs/governance.md); None where nobody can act."""
+    simulations: Simulations | None = None
+    """Simulations started here, and those of other nodes; None where there is no archive to simulate on."""
+    snapshots: SnapshotShelf | None = None
+    """Snapshots of all customers, for the map; None shows none."""
     replays: bool = False
     """Whether the clock follows the events, so that these may be of any time."""
     decision_timeout_ms: int = DEFAULT_TIMEOUT_MS

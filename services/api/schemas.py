@@ -100,6 +100,7 @@ class OptionShape(BaseModel):
     attributes: dict[str, str]
     script: str | None
     reasons: list[ReasonShape]
+    disclosure: str | None = Field(description="What the law has said with the offer; null: nothing")
 
 
 class PlacementShape(BaseModel):

@@ -42,6 +42,8 @@ class OutboundLog(Protocol):
     async def positions(self) -> dict[Partition, int]: ...
 
 
+Stopped = Callable[[OutboundMessage], bool]
+"""Whether a kill switch has stopped what a message offers."""
 OpenLog = Callable[[], AbstractAsyncContextManager[OutboundLog]]
 """Opens another reader of the log, at its beginning."""
 
@@ -71,8 +73,16 @@ class Entry:
 class OutboundFeed:
     """The buffer. Whoever waits is woken by what may be for them; `ending` is set once the node stops."""
 
-    def __init__(self, open_log: OpenLog, clock: Clock, metrics: Metrics, limits: FeedLimits | None = None) -> None:
+    def __init__(
+        self,
+        open_log: OpenLog,
+        clock: Clock,
+        metrics: Metrics,
+        limits: FeedLimits | None = None,
+        stopped: Stopped = lambda _: False,
+    ) -> None:
         self.open_log = open_log
+        self.is_stopped = stopped
         self.clock = clock
         self.metrics = metrics
         self.limits = limits or FeedLimits()

@@ -54,7 +54,7 @@ def stream_routes(runtime: ApiRuntime) -> APIRouter:
         last_event_id: LastEventId = None,
     ) -> Response:
         _check_channel(runtime, client, channel)
-        cursor = _cursor(last_event_id)
+        cursor = cursor_of(last_event_id)
         if runtime.outbound is None or replay is None or runtime.outbound.ending.is_set():
             raise ApiError(UNAVAILABLE, "This node does not follow the outbound topic now.")
         give_back = admission.admit(client)
@@ -75,7 +75,7 @@ def _check_channel(runtime: ApiRuntime, client: Client, channel: str) -> None:
         raise ApiError(INVALID, "See errors.", [error])
 
 
-def _cursor(text: str | None) -> Cursor | None:
+def cursor_of(text: str | None) -> Cursor | None:
     """Where the reader stands. An empty id is that of a stream that had sent none."""
     if not text:
         return None

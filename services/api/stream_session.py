@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -43,11 +43,23 @@ class Audience:
         )
 
 
+Shown = Callable[[str, bytes], bytes]
+"""From an event's name and data to the data as this reader is shown it: one line."""
+
+
 class StreamSession:
-    """The frames of one stream. `cursor` is where the reader says it stands, None for one that comes new."""
+    """The frames of one stream. `cursor` is where the reader says it stands, None for one that comes new; `shown` what
+    its screen makes of the data, which is sent as it is otherwise."""
 
     def __init__(
-        self, feed: OutboundFeed, replay: LogReplay, audience: Audience, cursor: Cursor | None, heartbeat_s: float
+        self,
+        feed: OutboundFeed,
+        replay: LogReplay,
+        audience: Audience,
+        cursor: Cursor | None,
+        heartbeat_s: float,
+        *,
+        shown: Shown = lambda _, data: data,
     ) -> None:
         self._feed = feed
         self._replay = replay
@@ -55,6 +67,7 @@ class StreamSession:
         self._resumed = cursor is not None
         self._cursor = cursor or Cursor()
         self._heartbeat_s = heartbeat_s
+        self._shown = shown
         self._alive_until_s = asyncio.get_running_loop().time() + heartbeat_s
         self._place = 0
         self._left: set[str] = set()
@@ -166,7 +179,7 @@ class StreamSession:
                 self._left.discard(message.outbound_id)
                 return None
             return self._event("cancelled", message.data)
-        if self._feed.is_cancelled(message.outbound_id):
+        if self._feed.is_cancelled(message.outbound_id) or self._feed.is_stopped(message):
             self._left.add(message.outbound_id)
             return None
         if message.is_expired(self._feed.clock.now_ms()):
@@ -210,4 +223,5 @@ class StreamSession:
 
     def _event(self, name: str, data: bytes) -> bytes:
         """JSON has no line breaks of its own, so one data line holds it."""
-        return b"id: %s\nevent: %s\ndata: %s\n\n" % (self._cursor.text().encode(), name.encode(), data)
+        shown = self._shown(name, data)
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (self._cursor.text().encode(), name.encode(), shown)

@@ -5,23 +5,33 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from event_schemas.topics import OUTBOUND
 from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
+from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.system_clock import SystemClock
+from services.adapters.ulid_ids import UlidIds
 from services.adapters.webhook_sender import SecretFile, WebhookSender
 from services.adapters.webhooks_file import WebhookEntry, load_webhooks
-from services.bootstrap import configure_logging, open_clock, open_event_stream, open_publisher
+from services.bootstrap import (
+    configure_logging,
+    node_identity,
+    open_clock,
+    open_control,
+    open_event_stream,
+    open_publisher,
+)
 from services.commands.stopping import stop_on_signals
 from services.ports import Clock, EventPublisher, Metrics, SettingsInvalid
 from services.settings import Settings, read_settings
+from services.use_cases.kill_switches import KILL_SWITCH_SET, KillSwitches
+from services.use_cases.outbound_messages import OutboundMessage
 from services.workers.deliver import Deliverer, DeliveryTools
 from services.workers.deliver_cancellations import Cancellations
 from services.workers.deliver_dead_letters import DeliveryDeadLetters
@@ -39,6 +49,8 @@ METRICS = {
     "webhooks_total": Declared("counter", (*_OF, "outcome"), "Messages done, by how they ended"),
     "webhook_tries_total": Declared("counter", (*_OF, "outcome"), "Tries, by the receiver's answer"),
     "webhook_seconds": Declared("histogram", _OF, "How long a try took", _SECONDS),
+    "kill_switch_engaged": CONTRACT["kill_switch_engaged"],
+    "control_followed": CONTRACT["control_followed"],
     "webhook_waiting": Declared("gauge", _OF, "Messages in hand, waiting for their turn or another try"),
 }
 LOOK_SECONDS = 2.0
@@ -105,6 +117,7 @@ class _Shared:
     clock: Clock
     cancelled: Cancellations
     metrics: Metrics
+    stopped: Callable[[OutboundMessage], bool]
 
 
 def _usable(path: Path) -> tuple[WebhookEntry, ...]:
@@ -124,7 +137,11 @@ async def deliver(settings: Settings, receivers: Receivers, metrics: Metrics, st
         notices = await stack.enter_async_context(open_event_stream(settings, [OUTBOUND]))
         cancelled = await stack.enter_async_context(Cancellations().following(notices))
         await _until_either(cancelled.ready, stop)
-        shared = _Shared(settings, publisher, clock, cancelled, metrics)
+        switches = KillSwitches(metrics)
+        handlers = {KILL_SWITCH_SET: switches.on_set}
+        identity = node_identity(NAME, UlidIds())
+        await stack.enter_async_context(open_control(settings, publisher, handlers, identity, metrics))
+        shared = _Shared(settings, publisher, clock, cancelled, metrics, switches.stops)
         running = _Running(shared)
         try:
             while not stop.is_set():
@@ -185,6 +202,7 @@ async def _serve(entry: WebhookEntry, secrets: SecretFile, shared: _Shared, stop
         tools = DeliveryTools(
             sender=sender,
             cancelled=shared.cancelled,
+            stopped=shared.stopped,
             set_aside=DeliveryDeadLetters(shared.publisher, entry.name),
             clock=shared.clock,
             metrics=shared.metrics,

@@ -13,8 +13,10 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from decision_engine.prepared import prepare
 from decision_engine.strategy import Strategy
@@ -22,10 +24,14 @@ from services.adapters.embedded_servers import EmbeddedServers, free_port
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.role_processes import RoleProcess
 from services.commands import topics
+from services.commands.dev_snapshots import keep_snapshots
 from services.commands.stopping import stop_on_signals
 from services.ports import ShellError
 from services.settings import Settings, read_settings
 from services.simulation.scenario_script import Scenario, load_scenario, scenario_names
+
+if TYPE_CHECKING:
+    from services.simulation.traffic_stats import TrafficStats
 
 NAME = "dev"
 HELP = "run everything embedded: servers, roles, a bank with customers, and the live terminal"
@@ -103,9 +109,9 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
         settings = read_settings({**_kairos_environment(), **environment})
         await topics.create(settings)
         optional = _optional_roles(settings, load_strategy_file(strategy))
-        ports = {role: free_port() for role in ("state-builder", "archiver", "learner", *optional)}
+        ports = {role: free_port() for role in ("state-builder", "archiver", "learner", "guard", *optional)}
         roles = []
-        for role in ("state-builder", "api", "archiver", "learner", *optional):
+        for role in ("state-builder", "api", "archiver", "learner", "guard", *optional):
             own = {"KAIROS_METRICS_PORT": str(ports[role])} if role in ports else {}
             process = RoleProcess(
                 arguments=[role], environment={**environment, **own}, log=folder / "logs" / f"{role}.log"
@@ -116,7 +122,7 @@ async def deployment(strategy: Path, port: int) -> AsyncIterator[Deployment]:
         running = Deployment(
             settings=settings, environment=environment, folder=folder, roles=tuple(roles), metrics_ports=ports
         )
-        _say("starting the API, the state builder, the archiver and the learner")
+        _say("starting the API, the state builder, the archiver, the learner and the guard")
         await _until_ready(running)
         yield running
 
@@ -149,7 +155,25 @@ async def _serve_simulated_bank(args: argparse.Namespace, running: Deployment, s
     stats = TrafficStats()
     traffic = asyncio.create_task(run_demo_traffic(config, stats, stop), name="traffic")
     view = asyncio.create_task(show(stats, running.api_url, running.metrics_ports, stop), name="terminal")
-    await _first_of(stop, traffic, view)
+    snapshots = asyncio.create_task(_keep_snapshots(running, config.first_day, stats), name="snapshots")
+    try:
+        await _first_of(stop, traffic, view)
+    finally:
+        snapshots.cancel()
+        with suppress(asyncio.CancelledError):
+            await snapshots
+
+
+async def _keep_snapshots(running: Deployment, first: date, stats: "TrafficStats") -> None:
+    """For the customer map, once the bank's history has been lived through."""
+    strategy = load_strategy_file(running.settings.strategy_path)
+    await keep_snapshots(
+        ZoneInfo(strategy.time_zone),
+        first,
+        lambda: stats.simulated_ms if stats.phase == "live" else 0,
+        running.environment,
+        running.folder / "logs" / "snapshots.log",
+    )
 
 
 async def _serve_replay(args: argparse.Namespace, running: Deployment, stop: asyncio.Event) -> None:
@@ -196,7 +220,7 @@ async def _until_ready(running: Deployment) -> None:
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
     while asyncio.get_running_loop().time() < deadline:
         if await asyncio.to_thread(_is_ready, running.api_url):
-            _say(f"ready: {running.api_url}")
+            _say(f"ready: {running.api_url}, with the screens /agent, /inbox, /console and /map")
             return
         await asyncio.sleep(0.2)
     tails = "\n".join(f"--- {role.name}\n{role.log_tail()}" for role in running.roles)
@@ -222,6 +246,7 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_MODEL_PATH": str(folder / "models"),
         "KAIROS_ARCHIVE_PATH": str(folder / "archive"),
         "KAIROS_STRATEGY_ARCHIVE": str(folder / "strategies"),
+        "KAIROS_SNAPSHOT_PATH": str(folder / "snapshots"),
         "KAIROS_ARCHIVE_FLUSH_SECONDS": "5",
         "KAIROS_PORT": str(port),
         "KAIROS_CLOCK": "events",

@@ -107,7 +107,7 @@ def _take(log: PastLog, row: object) -> None:
 
 def _decision(row: Mapping[str, object]) -> PastDecision:
     chances = row.get("chances")
-    if not isinstance(chances, dict) or not all(isinstance(c, int | float) for c in chances.values()):
+    if not isinstance(chances, dict) or not all(_is_number(c) for c in chances.values()):
         raise PastDecisionInvalid("chances: an object of treatments and their chances is expected")
     return PastDecision(
         decision_id=_text(row, "decision_id"),
@@ -142,3 +142,8 @@ def _moment(row: Mapping[str, object]) -> int:
     except ValueError:
         pass
     raise PastDecisionInvalid(f"time: RFC 3339 with an offset is expected (is {text!r})")
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is one; true and false are none, though Python counts with them."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,19 +6,23 @@ import logging
 import os
 import socket
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from decision_engine.strategy import Strategy
 from event_schemas.control import ModelPromoted, ModelProposed
 from event_schemas.topics import CONTROL
+from models.decision_log.contact_index import ContactIndex
 from models.decision_log.input_meanings import input_meanings
 from models.decision_log.labelled_rows import LogQuery
 from models.decision_log.offer_catalogue import offer_facts, unlearnable_attributes
 from models.evaluation.promotion_checks import BESIDE_CHAMPION, Assessment
 from models.manifest import Manifest
 from models.registry import ModelRegistry
+from models.training.recorded_groups import recorded_groups
 from services.adapters.control_topic import ControlTopic, NodeIdentity
 from services.adapters.metrics_page import metrics_page
 from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
@@ -28,7 +32,7 @@ from services.commands.active_strategy import active_strategy, work_for_active
 from services.commands.model_drift import METRICS as DRIFT_METRICS
 from services.commands.model_drift import export_drift
 from services.commands.stopping import stop_on_signals
-from services.ports import Metrics, SettingsInvalid
+from services.ports import SettingsInvalid
 from services.settings import Settings, read_settings
 from services.use_cases.model_acts import Act, promotion_of, proposal_of
 from services.workers.drift_watch import DriftSchedule, DriftWatch
@@ -52,22 +56,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", action="append", default=[], help="model to learn; may be repeated (default: all of the strategy)"
     )
+    parser.add_argument(
+        "--snapshots", type=Path, default=Path("var/snapshots"), help="for attributes fairness is judged by"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Learns until SIGINT or SIGTERM. Raises StrategyInvalid, SettingsInvalid, BusUnavailable."""
     settings = read_settings(os.environ)
     configure_logging(settings)
-    asyncio.run(learn(settings, tuple(args.model)))
+    asyncio.run(learn(settings, Asked(models=tuple(args.model), snapshots=args.snapshots)))
     return 0
 
 
-async def learn(settings: Settings, models: tuple[str, ...]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which models to learn (none: all), and where snapshots are."""
+
+    models: tuple[str, ...]
+    snapshots: Path
+
+
+async def learn(settings: Settings, asked: Asked) -> None:
     """Runs the role until the process is told to stop; a fit that has begun is finished and registered."""
     stopping, metrics = stop_on_signals(), PrometheusMetrics({**CONTRACT, **_METRICS, **DRIFT_METRICS})
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
-        await _learn_for(settings, loaded.strategy, models, metrics, until)
+        await _learn_for(settings, loaded.strategy, asked, metrics, until)
 
     async with (
         metrics_page(settings.host, settings.metrics_port, metrics.exposition),
@@ -77,8 +92,9 @@ async def learn(settings: Settings, models: tuple[str, ...]) -> None:
 
 
 async def _learn_for(
-    settings: Settings, strategy: Strategy, models: tuple[str, ...], metrics: PrometheusMetrics, until: asyncio.Event
+    settings: Settings, strategy: Strategy, asked: Asked, metrics: PrometheusMetrics, until: asyncio.Event
 ) -> None:
+    contacts = ContactIndex()
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(open_publisher(settings))
         stream = await stack.enter_async_context(open_event_stream(settings, [CONTROL]))
@@ -91,9 +107,12 @@ async def _learn_for(
             put_forward=proposed if settings.learner_approval == "person" else promoted_by_checks,
             replay=settings.clock == "events",
             on_learnt=partial(_count_fit, metrics),
-            drift=_drift_watch(settings, metrics),
+            protected=partial(recorded_groups, snapshots=asked.snapshots),
+            contacts=contacts,
+            proposal_days=settings.proposal_days,
+            drift=_drift_watch(settings, metrics, contacts),
         )
-        learner = Learner(log_queries(settings, strategy, models), _schedule(settings), tools)
+        learner = Learner(log_queries(settings, strategy, asked.models), _schedule(settings), tools)
         control = ControlTopic(stream, publisher, _identity(strategy, ids.new_id()))
         for kind in ("promoted", "proposed", "declined", "retired"):
             control.subscribe(f"nbo.control.model.{kind}", learner.on_control)
@@ -119,7 +138,7 @@ def log_queries(settings: Settings, strategy: Strategy, models: tuple[str, ...])
     ]
 
 
-def _drift_watch(settings: Settings, metrics: Metrics) -> DriftWatch | None:
+def _drift_watch(settings: Settings, metrics: PrometheusMetrics, contacts: ContactIndex) -> DriftWatch | None:
     if settings.learner_drift_seconds <= 0:
         return None
     return DriftWatch(
@@ -130,6 +149,7 @@ def _drift_watch(settings: Settings, metrics: Metrics) -> DriftWatch | None:
             rest_seconds=settings.learner_drift_rest_seconds,
         ),
         now=_now,
+        contacts=contacts,
         on_report=partial(export_drift, metrics),
     )
 
@@ -170,10 +190,11 @@ def promoted_by_checks(
     return promotion_of(manifest, event_id=event_id, at=at, actor=actor, previous_version=assessment.champion)
 
 
-def _count_fit(metrics: Metrics, learnt: Learnt) -> None:
+def _count_fit(metrics: PrometheusMetrics, learnt: Learnt) -> None:
     name, version = learnt.manifest.name, learnt.manifest.version
     metrics.count("model_fits_total", model=name, outcome="rejected" if learnt.problems else "put_forward")
     error = learnt.manifest.metrics["calibration_error"].value
+    metrics.forget("model_calibration_error", model=name)  # of the newest version alone: there is no end of them
     metrics.gauge("model_calibration_error", error, model=name, version=version)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from event_schemas.topics import STATE_TOPICS
+from services.adapters.redis_chain_head import RedisChainHead
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_namespaces import Namespace, RedisNamespaces
 from services.adapters.ulid_ids import UlidIds
@@ -24,9 +25,12 @@ from services.bootstrap import (
 from services.commands.active_strategy import active_version
 from services.commands.rebuild_states import RebuildOrder, actor, say, version_served
 from services.commands.state_builder import PATIENT
+from services.governance_wiring import keeping
 from services.ports import NamespaceUse, ShellError
 from services.settings import Settings
 from services.simulation.progress import progress
+from services.use_cases.governance.log import GovernanceLog
+from services.use_cases.governance.writer import ChainWriter
 from services.use_cases.live_strategy import ActiveVersion
 from services.use_cases.strategy_activation import ActivateStrategy
 
@@ -61,14 +65,17 @@ class Standing:
 @asynccontextmanager
 async def deployment(settings: Settings) -> AsyncIterator[tuple[RedisNamespaces, ActiveVersion, ActivateStrategy]]:
     """Open connections. Raises StoreUnavailable, BusUnavailable."""
+    acts = GovernanceLog()
     async with (
         RedisClient.open(settings.redis_url, limits=PATIENT) as client,
         open_publisher(settings) as publisher,
-        active_version(settings, "rebuild", publisher) as active,
+        active_version(settings, "rebuild", publisher, acts) as active,
         open_event_stream(settings, STATE_TOPICS) as log,
     ):
         namespaces = RedisNamespaces(client, settings.namespace)
-        yield namespaces, active, ActivateStrategy(namespaces=namespaces, log=log, publisher=publisher, ids=UlidIds())
+        head = keeping(RedisChainHead(client, settings.namespace))
+        writer = ChainWriter(log=acts, publisher=publisher, ids=UlidIds(), on_head=head)
+        yield namespaces, active, ActivateStrategy(namespaces=namespaces, log=log, writer=writer)
 
 
 async def show(settings: Settings) -> list[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from event_schemas.control import StrategyActivated
 from event_schemas.topics import STATE_TOPICS
 from services.adapters.kafka_event_stream import KafkaEventStream
+from services.adapters.redis_chain_head import RedisChainHead
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
@@ -33,9 +34,12 @@ from services.commands.active_strategy import HAND_OVER_SECONDS, active_version
 from services.commands.rebuild_from_archive import NICENESS, ArchiveRebuild
 from services.commands.rebuild_from_log import LogFolder, spawned
 from services.commands.state_builder import PATIENT
+from services.governance_wiring import keeping
 from services.ports import EventPublisher, NamespaceUse, ShellError
 from services.settings import Settings
 from services.simulation.progress import progress
+from services.use_cases.governance.log import GovernanceLog
+from services.use_cases.governance.writer import ChainWriter
 from services.use_cases.live_strategy import ActiveVersion
 from services.use_cases.strategy_activation import ActivateStrategy, Announced, Version
 
@@ -117,11 +121,14 @@ async def _open(settings: Settings, order: RebuildOrder, stop: asyncio.Event, st
         RedisClient.open(settings.redis_url, limits=PATIENT, library=FUNCTION_LIBRARY)
     )
     publisher = await stack.enter_async_context(open_publisher(settings))
-    active = await stack.enter_async_context(active_version(settings, "rebuild", publisher))
+    acts = GovernanceLog()
+    active = await stack.enter_async_context(active_version(settings, "rebuild", publisher, acts))
     log = await stack.enter_async_context(open_event_stream(settings, STATE_TOPICS))
     log.seek(await log.end_offsets())  # only asked where it ends: nothing is to be fetched
     namespaces = RedisNamespaces(client, settings.namespace)
-    activate = ActivateStrategy(namespaces=namespaces, log=log, publisher=publisher, ids=UlidIds())
+    head = keeping(RedisChainHead(client, settings.namespace))
+    writer = ChainWriter(log=acts, publisher=publisher, ids=UlidIds(), on_head=head)
+    activate = ActivateStrategy(namespaces=namespaces, log=log, writer=writer)
     return _Tools(
         settings=settings,
         order=order,

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import random
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,10 +25,10 @@ from services.adapters.redis_link_members import RedisLinkMembers
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
 from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
-from services.commands.active_strategy import active_strategy, work_for_active
+from services.commands.active_strategy import ActiveStrategy, active_strategy, work_for_active
 from services.commands.stopping import stop_on_signals
 from services.commands.triggering import open_triggering
-from services.ports import EventPublisher, Metrics
+from services.ports import EventPublisher, Metrics, ShellError
 from services.settings import Settings, read_settings
 from services.use_cases.ingest_events import IngestEvents
 from services.workers.consumer import BatchConsumer, Pace
@@ -45,6 +45,8 @@ UNTRUSTED_END_SLACK = 100_000
 """The embedded broker, known by its want of idempotence, reports the start of the last write as the end of the log."""
 PATIENT = ClientLimits(timeout_s=5.0, stall_s=15.0)
 """Nobody waits for a builder in milliseconds, and giving a call up only means doing the batch again."""
+BESIDE_LOOK_SECONDS = 0.5
+"""How often it is looked whether a canary has states of its own."""
 _log = logging.getLogger(__name__)
 
 
@@ -78,8 +80,42 @@ async def _run(settings: Settings) -> None:
         active_strategy(settings, NAME, keeps_states=True) as active,
     ):
         calm_collector()
-        await work_for_active(active, stop, work)
+        beside = asyncio.create_task(build_beside(settings, active, metrics, stop), name="canary-states")
+        try:
+            await work_for_active(active, stop, work)
+        finally:
+            beside.cancel()
+            with suppress(asyncio.CancelledError):
+                await beside
     _log.info("stopped", extra={"action": "stop"})
+
+
+async def build_beside(settings: Settings, active: ActiveStrategy, metrics: Metrics, stop: asyncio.Event) -> None:
+    """Keeps the states of a canary current where its layout is one of its own, for as long as it decides for a share,
+    and until the role itself works for the version. It contacts nobody."""
+    while not stop.is_set():
+        loaded = await active.beside()
+        until, building = asyncio.Event(), None
+        if loaded is not None:
+            _log.info("building states of layout %s beside", loaded.features.layout, extra={"action": "canary"})
+            links = loaded.strategy.links
+            building = asyncio.create_task(build_states(settings, loaded.features, metrics, until, links=links))
+        try:
+            while await active.is_beside(loaded) and not (building is not None and building.done()):  # noqa: ASYNC110
+                await asyncio.sleep(BESIDE_LOOK_SECONDS)
+        finally:
+            until.set()
+            if building is not None:
+                await _ended(building)
+
+
+async def _ended(building: "asyncio.Task[None]") -> None:
+    """Waits for the builder of a canary's states; that it failed is no reason to stop building the others'."""
+    try:
+        await building
+    except ShellError as error:
+        _log.error("the canary's states are not built: %s", error, extra={"action": "try again"})
+        await asyncio.sleep(BESIDE_LOOK_SECONDS)
 
 
 def calm_collector() -> None:

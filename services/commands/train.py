@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="rows N older count half, and no row is kept from learning (default 0: all alike, the newest judge)",
     )
+    parser.add_argument(
+        "--regrow", action="store_true", help="once judged, grow as many trees again on all rows, as the learner does"
+    )
     parser.add_argument("--tune", type=_trials, default=0, metavar="N",
                         help="try N sets of parameters on the validation part, with Optuna (default 0)")  # fmt: skip
     parser.add_argument("--since", type=moment_ms, help="first decision time, RFC 3339 (default: all)")
@@ -111,7 +114,13 @@ def models_of(strategy: Strategy, family: Family) -> list[str]:
 def _train(
     args: argparse.Namespace, settings: Settings, strategy: Strategy, registry: ModelRegistry, name: str
 ) -> Manifest:
-    fit = FitSettings(seed=args.seed, threads=args.threads, tune=args.tune, half_life_rows=args.half_life_rows)
+    fit = FitSettings(
+        seed=args.seed,
+        threads=args.threads,
+        tune=args.tune,
+        half_life_rows=args.half_life_rows,
+        regrow=args.regrow,
+    )
     now = datetime.now(UTC)
     if strategy.training(name).family is Family.CHURN:
         return train_churn(churn_query(strategy, name, args.snapshots), fit, registry, now, _progress)

@@ -14,6 +14,7 @@ from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
 from services.adapters.redis_trigger_store import RedisTriggerStore
 from services.adapters.system_clock import SystemClock
@@ -28,13 +29,18 @@ from services.bootstrap import (
     open_clock,
     open_control,
     open_publisher,
+    open_strategy_versions,
     open_volumes,
 )
 from services.ports import Clock, Metrics
 from services.settings import Settings
+from services.strategy_switching import SwitchTools
+from services.use_cases.canary_strategy import CanaryStrategy
 from services.use_cases.decide_firing import DecideFiring
 from services.use_cases.decision_outlet import DecisionOutlet
 from services.use_cases.fire_triggers import FireTriggers, FiringPorts
+from services.use_cases.kill_switches import KILL_SWITCH_SET, KillSwitches
+from services.use_cases.live_strategy import ACTIVATING, ActiveVersion
 from services.use_cases.make_decision import DecisionPorts, Live, MakeDecision
 from services.use_cases.match_triggers import MatchTriggers
 from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
@@ -159,20 +165,21 @@ async def _open_deciding(opened: _Opened, stack: AsyncExitStack) -> tuple[Decide
         open_volumes(settings, loaded, opened.clock, metrics, ids.new_id(), IDLE_SECONDS)
     )
     provider = model_provider(settings, loaded, metrics)
-    handlers = model_handlers(provider) | {PRICES_SET: volumes.on_prices}
+    switches, active = KillSwitches(metrics), ActiveVersion()
+    handlers = model_handlers(provider) | {PRICES_SET: volumes.on_prices, KILL_SWITCH_SET: switches.on_set}
+    handlers |= dict.fromkeys(ACTIVATING, active.on_act)
     identity = node_identity(ROLE, ids, loaded)
-    await stack.enter_async_context(open_control(settings, opened.log, handlers, identity))
+    await stack.enter_async_context(open_control(settings, opened.log, handlers, identity, metrics))
     keeper = RecordKeeper(metrics)
     stack.push_async_callback(keeper.drain, DRAIN_SECONDS)
-    retention = DecisionRetention(
-        idempotency_s=_ANSWERED_SECONDS,
-        claim_s=_CLAIM_SECONDS,
-        record_s=settings.record_seconds,
-        tracked_s=settings.tracked_seconds,
-    )
-    store = RedisDecisionStore(opened.client, opened.keys, retention)
+    store = RedisDecisionStore(opened.client, opened.keys, _retention(settings))
     ledger = RedisContactLedger(opened.client, opened.keys)
     live = _live(loaded, provider)
+    versions, namespaces = open_strategy_versions(settings), RedisNamespaces(opened.client, settings.namespace)
+    tools = SwitchTools(versions, namespaces, store, provider, volumes)
+    canary = CanaryStrategy(live, active, tools, metrics)
+    await canary.start()
+    await stack.enter_async_context(canary.following())
     ports = DecisionPorts(
         live=live,
         store=store,
@@ -184,6 +191,8 @@ async def _open_deciding(opened: _Opened, stack: AsyncExitStack) -> tuple[Decide
         volumes=volumes,
         keeper=keeper,
         online=await stack.enter_async_context(following_beliefs(settings, opened.client, opened.clock, metrics, live)),
+        switches=switches,
+        live_for=canary.live_for,
     )
     decide = DecideFiring(
         live=live,
@@ -193,8 +202,19 @@ async def _open_deciding(opened: _Opened, stack: AsyncExitStack) -> tuple[Decide
         decision_id=ulid_of,
         superseded=opened.outlet.drop,
         clock=opened.clock,
+        switches=switches,
+        live_for=canary.live_for,
     )
     return decide, store
+
+
+def _retention(settings: Settings) -> DecisionRetention:
+    return DecisionRetention(
+        idempotency_s=_ANSWERED_SECONDS,
+        claim_s=_CLAIM_SECONDS,
+        record_s=settings.record_seconds,
+        tracked_s=settings.tracked_seconds,
+    )
 
 
 def _live(loaded: LoadedStrategy, provider: ArtifactModelProvider) -> Callable[[], Live]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from services.simulation.traffic_stats import SeenDecision, TrafficStats
 
-PAGES = ("/", "/v1/dictionary", "/v1/strategies", "/metrics", "/openapi.json")
+PAGES = ("/agent", "/inbox", "/console", "/map", "/metrics", "/openapi.json")
 PRIOR = "prior"
 """The version that decisions name while base rates stand in for a model."""
 BANK_ZONE = ZoneInfo("Asia/Shanghai")

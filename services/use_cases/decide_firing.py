@@ -10,17 +10,21 @@ import orjson
 
 from decision_engine.decision import PlacementRequest
 from decision_engine.errors import DecisionEngineError
+from decision_engine.fallback import FallbackCause
 from decision_engine.features.definitions import Value
 from decision_engine.identifiers import CustomerId, PlacementId, TrackingId
+from decision_engine.kill_switches import Switches
 from decision_engine.quiet_hours import quiet_until_ms
 from decision_engine.reservation import tracking_key
 from decision_engine.triggers.firing import Contacted, Firing
+from decision_engine.triggers.guards import EVENT_PREFIX
 from services.ports import Clock, DecisionStore, StoreUnavailable
 from services.use_cases import degradation as cause
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.firing_cases import Case
 from services.use_cases.firing_notes import Held
 from services.use_cases.idempotent_answers import DecisionInFlight, is_answer, opened
+from services.use_cases.kill_switches import EarlierAnswer
 from services.use_cases.linked_customers import with_linked
 from services.use_cases.make_decision import Live
 from services.use_cases.outbound_events import Delivery, offered_event
@@ -63,6 +67,10 @@ class DecideFiring:
     decision_id: Callable[[str, int], str]
     superseded: Callable[[str], None]
     clock: Clock
+    switches: Callable[[], Switches] = lambda: ()
+    """The kill switches that are engaged at this moment."""
+    live_for: Callable[[CustomerId], Live] | None = None
+    """What decides for one customer, where a version serves a share of them; None: `live` for everybody."""
 
     async def __call__(self, case: Case) -> None:
         """Settles the case, or leaves it as it is where the store is away or another attempt is under way."""
@@ -70,14 +78,15 @@ class DecideFiring:
         if case.firing.expires_at_ms <= now_ms:
             case.end("expired", Contacted(decision_id=None))
             return
-        live, decision_id = self.live(), self.decision_id(case.attempt, case.firing.at_ms)
+        live, decision_id = self._live_for(case.customer_id), self.decision_id(case.attempt, case.firing.at_ms)
         command = _command(case, live, decision_id)
         try:
             if case.contact.recipient is not None:
-                await self._link(case, live, now_ms)
+                await self._link(case, self.live(), now_ms)
             if not case.is_first_attempt and not await self._is_answered(command):
                 await self._release(case, decision_id)
-            answer = orjson.loads(await self._standing(command, decision_id))
+            stands = await self._standing(command, decision_id)
+            answer = orjson.loads(self._without_stopped(command, live, stands))
             case.decision_id = str(answer["decision_id"])
             if _is_for_later(answer):
                 # What did not answer in time may have reserved all the same.
@@ -85,6 +94,16 @@ class DecideFiring:
         except (DecisionInFlight, StoreUnavailable):
             return
         _settle(case, answer, live, now_ms)
+
+    def _live_for(self, customer_id: CustomerId) -> Live:
+        return self.live() if self.live_for is None else self.live_for(customer_id)
+
+    def _without_stopped(self, command: DecisionCommand, live: Live, answer: bytes) -> bytes:
+        """An answer may be days old where its attempt ended in a crash."""
+        earlier = EarlierAnswer(
+            switches=self.switches(), channel=command.channel, locale=command.locale, wording=live.wording
+        )
+        return earlier.without_stopped(answer)
 
     async def _standing(self, command: DecisionCommand, decision_id: str) -> bytes:
         """The answer as the store has it. Two owners may come to decide one firing, each taking the other for dead:
@@ -154,14 +173,29 @@ def _settle(case: Case, answer: Mapping[str, object], live: Live, now_ms: int) -
         return
     if options:
         offers = tuple(str(option["offer"]) for option in options)
-        event = offered_event(_delivery(case, live, now_ms), decision_id, options)
+        delivery = _delivery(case, live, now_ms, cast("str | None", answer.get("strategy_version")))
+        event = offered_event(delivery, decision_id, [_with_group(option, live) for option in options])
         case.end("published", Contacted(decision_id=decision_id, offers=offers), event)
+        return
+    if _is_stopped(answer):
+        case.end("stopped", Contacted(decision_id=decision_id))
         return
     until_ms = quiet_until_ms(live.prepared.quiet, case.contact.channel, epoch_ms(str(answer["time"])))
     if until_ms is not None and until_ms < case.firing.expires_at_ms:
         case.hold("held", until_ms)
     else:
         case.end("nothing_to_offer" if until_ms is None else "quiet", Contacted(decision_id=decision_id))
+
+
+def _is_stopped(answer: Mapping[str, object]) -> bool:
+    (placement,) = cast("Sequence[Mapping[str, object]]", answer["placements"])
+    return placement.get("fallback_cause") == FallbackCause.STOPPED.value
+
+
+def _with_group(option: Mapping[str, object], live: Live) -> Mapping[str, object]:
+    """The option with the offer's group, by which whoever delivers it learns that it is stopped."""
+    known = live.wording.treatments.get(str(option["treatment"]))
+    return option if known is None else {**option, "group": known[0].group}
 
 
 def _is_for_later(answer: Mapping[str, object]) -> bool:
@@ -175,7 +209,19 @@ def _options(answer: Mapping[str, object]) -> Sequence[Mapping[str, object]]:
     return cast("Sequence[Mapping[str, object]]", placement.get("options", ()))
 
 
-def _delivery(case: Case, live: Live, now_ms: int) -> Delivery:
+def _grade(case: Case) -> str | None:
+    """What the trigger's `grade` says of this firing; None where that is not known."""
+    named = case.trigger.grade
+    if named is None:
+        return None
+    if named.startswith(EVENT_PREFIX):
+        found = case.firing.fields.get(named.removeprefix(EVENT_PREFIX))
+    else:
+        found = case.snapshot.attributes.get(named)
+    return None if found is None else str(found)
+
+
+def _delivery(case: Case, live: Live, now_ms: int, strategy_version: str | None) -> Delivery:
     named = case.contact.recipient
     recipient = None if named is None else case.snapshot.attributes.get(named)
     return Delivery(
@@ -185,6 +231,8 @@ def _delivery(case: Case, live: Live, now_ms: int) -> Delivery:
         contact=case.contact,
         locale=_locale(case, live),
         recipient=None if recipient is None else str(recipient),
+        grade=_grade(case),
         not_before_ms=case.note.until_ms if isinstance(case.note, Held) else None,
         now_ms=now_ms,
+        strategy_version=strategy_version,
     )

@@ -150,7 +150,8 @@ def _placement(answer: PlacementAnswer, wording: Wording, locale: str) -> dict[s
 
 def _option(option: Option, wording: Wording, locale: str) -> dict[str, object]:
     candidate = option.candidate
-    _, treatment = wording.treatments[candidate.treatment]
+    offer, treatment = wording.treatments[candidate.treatment]
+    disclosure = treatment.disclosure or offer.disclosure
     return {
         "rank": option.rank,
         "offer": candidate.offer,
@@ -164,6 +165,7 @@ def _option(option: Option, wording: Wording, locale: str) -> dict[str, object]:
         "attributes": wording.attributes[candidate.treatment],
         "script": None if treatment.script is None else _in_locale(treatment.script, locale, wording.locales),
         "reasons": [{"code": code, "text": text} for code, text in option.reasons],
+        "disclosure": None if disclosure is None else _in_locale(disclosure, locale, wording.locales),
     }
 
 

@@ -80,6 +80,8 @@ def encode_record(decision: Decision, inputs: DecisionInputs, wording: Wording) 
     }
     if request.held_until_ms is not None:
         data["held_until"] = rfc3339(request.held_until_ms)
+    if request.switches:
+        data["switches"] = request.switches
     if decision.online is not None:
         data["online"] = _online_fields(decision.online)
     header = {"id": decision.decision_id, "source": SOURCE, "subject": decision.customer_id, "time": time}

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from decision_engine.customer import PERSONALISATION, CustomerSnapshot
 from decision_engine.features.compiled import CompiledFeatures
+from decision_engine.features.definitions import Value
 from decision_engine.features.linked import Link, LinkKind, LinkRef, links_of, members_of, read_linked
 from decision_engine.features.snapshot import read_snapshot
 from decision_engine.features.update import PositionedUpdate
@@ -58,11 +59,21 @@ def combine_links(
     others: Sequence[Sequence[CustomerSnapshot]],
 ) -> CustomerSnapshot:
     """The snapshot with its linked attributes; `others` are for each link those it may lead to."""
+    return replace(snapshot, attributes={**snapshot.attributes, **linked_values(strategy, snapshot, refs, others)})
+
+
+def linked_values(
+    strategy: Strategy,
+    snapshot: CustomerSnapshot,
+    refs: Sequence[LinkRef],
+    others: Sequence[Sequence[CustomerSnapshot]],
+) -> dict[str, Value]:
+    """The linked attributes themselves."""
     members = {
         ref.link.name: members_of(ref, snapshot, found, shares_by_default=_shares_by_default(strategy))
         for ref, found in zip(refs, others, strict=True)
     }
-    return replace(snapshot, attributes={**snapshot.attributes, **read_linked(strategy.linked, members)})
+    return read_linked(strategy.linked, members)
 
 
 def memberships(

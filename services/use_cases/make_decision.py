@@ -14,6 +14,7 @@ from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatc
 from decision_engine.errors import DecisionEngineError
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.identifiers import CustomerId, DecisionId
+from decision_engine.kill_switches import Switches
 from decision_engine.online import OnlineTable
 from decision_engine.prepared import PreparedStrategy
 from decision_engine.propensity import Scorers
@@ -47,6 +48,7 @@ from services.use_cases.idempotent_answers import (
     IdempotentAnswers,
     claim_of,
 )
+from services.use_cases.kill_switches import EarlierAnswer
 from services.use_cases.linked_customers import with_linked
 from services.use_cases.model_traffic import scorers_for
 from services.use_cases.record_keeping import RecordKeeper
@@ -97,6 +99,10 @@ class DecisionPorts:
     """Asks the models in the shadow; None where nobody does."""
     online: Callable[[], OnlineTable | None] = lambda: None
     """What online learning believes at this moment; None: nothing was read yet, or nobody learns."""
+    switches: Callable[[], Switches] = lambda: ()
+    """The kill switches that are engaged at this moment."""
+    live_for: Callable[[CustomerId], Live] | None = None
+    """What decides for one customer, where a version serves a share of them; None: `live` for everybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +132,11 @@ class MakeDecision:
         if key is None:
             return await self._decide(command, None)
         if (known := self._answers.remembered(key, command.body_hash)) is not None:
-            return known
+            return self._given_again(command, known)
         flight = self._answers.flight(key)
         if flight is not None:
-            return await self._answers.join(flight, command.body_hash, Budget(command).moment(1.0))
+            joined = await self._answers.join(flight, command.body_hash, Budget(command).moment(1.0))
+            return self._given_again(command, joined)
         with self._answers.flying(key, command.body_hash) as flight:
             answer = await self._decide(command, key)
             flight.answer.set_result(answer)
@@ -140,11 +147,13 @@ class MakeDecision:
         decision_id = DecisionId(command.decision_id or self._ports.ids.new_id())
         claim = None if key is None else claim_of(key, command.body_hash, decision_id)
         watch.mark("parse")
-        live = self._ports.live()  # taken before anything is awaited: states and what reads them must be of one layout
+        # Taken before anything is awaited: states and what reads them must be of one layout.
+        live = self._live(command.customer_id)
         reading, missing = await self._read(live, command, budget, claim)
         watch.mark("read")
         if reading is not None and reading.claimed is not None and key is not None:
-            return await self._answers.earlier(key, reading.claimed, command.body_hash, budget.moment(1.0))
+            earlier = await self._answers.earlier(key, reading.claimed, command.body_hash, budget.moment(1.0))
+            return self._given_again(command, earlier)
         run = _Run(decision_id, command, budget, live, watch)
         decision, inputs = await self._settled(run, reading, missing)
         wording = run.live.wording
@@ -160,7 +169,20 @@ class MakeDecision:
         if concluded.own:
             measure_decision(self._ports.metrics, decision, command.channel, watch.elapsed_s())
             observe_scores(self._ports.metrics, decision, wording)
-        return concluded.answer
+            return concluded.answer
+        return self._given_again(command, concluded.answer)
+
+    def _live(self, customer_id: CustomerId) -> Live:
+        return self._ports.live() if self._ports.live_for is None else self._ports.live_for(customer_id)
+
+    def _given_again(self, command: DecisionCommand, answer: bytes) -> bytes:
+        """An answer of before, without what a kill switch has stopped since."""
+        switches = self._ports.switches()
+        if not switches:
+            return answer
+        wording = self._live(command.customer_id).wording
+        earlier = EarlierAnswer(switches=switches, channel=command.channel, locale=command.locale, wording=wording)
+        return earlier.without_stopped(answer)
 
     async def _read(
         self, live: Live, command: DecisionCommand, budget: Budget, claim: IdempotencyClaim | None
@@ -240,8 +262,16 @@ class MakeDecision:
             allow_duplicates=command.allow_duplicates,
             degraded_causes=causes,
             held_until_ms=command.held_until_ms,
-            online=self._ports.online(),
+            online=self._online(run.live),
+            switches=self._ports.switches(),
         )
+
+    def _online(self, live: Live) -> OnlineTable | None:
+        """Beliefs are gathered for the terms of the version that decides for most."""
+        terms = live.prepared.strategy.online
+        if terms is not None and terms != self._ports.live().prepared.strategy.online:
+            return None
+        return self._ports.online()
 
     def _draft(self, live: Live, request: DecisionRequest, facts: CustomerFacts, scorers: Scorers) -> Draft:
         volumes = self._volumes(live, request)

@@ -7,7 +7,6 @@ does not wipe out that on another.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from unicodedata import category, normalize
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from event_schemas.control import (
 from models.evaluation.promotion_checks import Assessment, findings
 from models.manifest import Manifest, content_hash
 from services.ports import ShellError
+from services.use_cases.persons import person, same_person
 
 Role = Literal["champion", "challenger", "shadow"]
 _SOURCE = "kairos/models"
@@ -48,16 +48,10 @@ class Act:
 
     def require_second_person(self) -> None:
         """Raises ApprovalMissing when nobody approved, or only the actor."""
-        if not _person(self.approved_by or ""):
+        if not person(self.approved_by or ""):
             raise ApprovalMissing("a second person has to approve this: name who did with --approved-by")
-        if _person(self.approved_by or "") == _person(self.actor):
+        if same_person(self.approved_by or "", self.actor):
             raise ApprovalMissing(f"{self.actor} cannot approve what {self.actor} does: another person has to")
-
-
-def _person(name: str) -> str:
-    """A name without what tells no two people apart: case, width, accents' spelling, spaces, invisible characters."""
-    spelt = normalize("NFKC", normalize("NFKC", name).casefold())
-    return "".join(character for character in spelt if category(character)[0] not in "CZ")
 
 
 def promotion_of(

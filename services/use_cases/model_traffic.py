@@ -5,7 +5,7 @@ for as long as it challenges, on every node; a larger share keeps those of the s
 names the version that scored it, and is computed again with that.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from decision_engine.draws import draw_fraction
@@ -55,6 +55,19 @@ class SharedScorers(Mapping[str, Scorer]):
         """The scorers for one customer."""
         chosen = {name: rival.scorer for name, rival in self._challengers.items() if rival.serves(customer_id)}
         return {**self._champions, **chosen} if chosen else self._champions
+
+    def where(self, fits: Callable[[Scorer], bool]) -> Scorers:
+        """Those that fit, with their challengers that fit."""
+        champions = {name: scorer for name, scorer in self._champions.items() if fits(scorer)}
+        rivals = {n: rival for n, rival in self._challengers.items() if n in champions and fits(rival.scorer)}
+        return SharedScorers(champions, rivals) if rivals else champions
+
+
+def scorers_where(scorers: Scorers, fits: Callable[[Scorer], bool]) -> Scorers:
+    """The scorers that fit, challengers included."""
+    if isinstance(scorers, SharedScorers):
+        return scorers.where(fits)
+    return {name: scorer for name, scorer in scorers.items() if fits(scorer)}
 
 
 def scorers_for(scorers: Scorers, customer_id: CustomerId) -> Scorers:

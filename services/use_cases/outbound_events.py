@@ -15,7 +15,7 @@ from services.use_cases.wire_time import rfc3339
 OFFERED, CANCELLED = "nbo.outbound.offered", "nbo.outbound.cancelled"
 SOURCE = "kairos"
 RESPONSE = "response"
-_OPTION_FIELDS = ("rank", "offer", "treatment", "tracking_id", "score", "propensity", "content", "reasons")
+_OPTION_FIELDS = ("rank", "offer", "group", "treatment", "tracking_id", "score", "propensity", "content", "reasons")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,12 @@ class Delivery:
     contact: Contact
     locale: str
     recipient: str | None
+    grade: str | None = None
+    """How much it is worth, as the trigger's `grade` says."""
     not_before_ms: int | None
     now_ms: int
+    strategy_version: str | None = None
+    """What decided it."""
 
 
 def offered_event(delivery: Delivery, decision_id: str, options: Sequence[Mapping[str, object]]) -> OutgoingEvent:
@@ -49,8 +53,14 @@ def offered_event(delivery: Delivery, decision_id: str, options: Sequence[Mappin
         "expires_at": rfc3339(firing.expires_at_ms),
         "options": [_option(option) for option in options],
     }
+    if delivery.strategy_version is not None:
+        data["strategy_version"] = delivery.strategy_version
     if delivery.recipient is not None:
         data["recipient"] = delivery.recipient
+    if delivery.grade is not None:
+        data["grade"] = delivery.grade
+    if told := {name: firing.fields[name] for name in delivery.trigger.tells if name in firing.fields}:
+        data["event"] = told
     if delivery.not_before_ms is not None:
         data["not_before"] = rfc3339(delivery.not_before_ms)
     return _event(OFFERED, firing.id, delivery.customer_id, delivery.now_ms, data)
@@ -74,8 +84,7 @@ def cancelled_event(customer_id: CustomerId, overtaken: Overtaken, channel: str 
 
 def _option(option: Mapping[str, object]) -> dict[str, object]:
     chosen = {name: option[name] for name in _OPTION_FIELDS if option.get(name) is not None}
-    if option.get("script") is not None:
-        chosen["script"] = option["script"]
+    chosen |= {name: option[name] for name in ("script", "disclosure") if option.get(name) is not None}
     return chosen
 
 

@@ -36,6 +36,10 @@ class OutboundMessage:
     at_ms: int
     value: bytes
     data: bytes
+    offers: tuple[tuple[str, str | None], ...] = ()
+    """What it offers: offer and its group (None: the event does not say)."""
+    strategy_version: str | None = None
+    """What decided it; None: the event does not say."""
 
     def is_expired(self, now_ms: int) -> bool:
         """Whether it is too late to deliver."""
@@ -85,6 +89,8 @@ def _message(event: Mapping[str, Any], value: bytes) -> OutboundMessage:
         at_ms=epoch_ms(event["time"]),
         value=value,
         data=orjson.dumps({"outbound_id": outbound_id, "time": event["time"], **data}),
+        offers=() if notice else tuple((_text(option, "offer"), option.get("group")) for option in data["options"]),
+        strategy_version=data.get("strategy_version"),
     )
 
 

@@ -58,6 +58,8 @@ class DeliveryTools:
     metrics: Metrics
     jitter: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    stopped: Callable[[OutboundMessage], bool] = lambda _: False
+    """Whether a kill switch has stopped what the message offers."""
 
 
 @dataclass(slots=True)
@@ -174,6 +176,8 @@ class Deliverer:
                 self._count(reason)
                 break
             receipt = await self._try(message)
+            if receipt is None:
+                continue
             if receipt.taken:
                 self._count("delivered")
                 break
@@ -201,15 +205,21 @@ class Deliverer:
         if message.outbound_id in self._tools.cancelled:
             self._remembered[f"left {message.outbound_id}"] = None
             return "cancelled"
+        if self._tools.stopped(message):
+            self._remembered[f"left {message.outbound_id}"] = None
+            return "stopped"
         if message.is_expired(self._tools.clock.now_ms()):
             return "expired"
         return None
 
-    async def _try(self, message: OutboundMessage) -> Receipt:
+    async def _try(self, message: OutboundMessage) -> Receipt | None:
+        """What came of one try; None where a kill switch came while the message waited for its turn."""
         loop = asyncio.get_running_loop()
         async with self._room:
             while (wait_s := self._paused_until_s - loop.time()) > 0:
                 await self._tools.sleep(wait_s)
+            if self._tools.stopped(message):
+                return None
             begun_s = loop.time()
             self._trying.add(message.customer_id)
             try:

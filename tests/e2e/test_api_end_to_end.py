@@ -402,7 +402,7 @@ async def test_metrics_tell_what_was_decided(deployment: Deployment) -> None:
     assert 'kairos_decisions_total{arm="full",channel="mobile"} 1.0' in page
     assert 'kairos_decision_stage_seconds_count{stage="engine"} 1.0' in page
     ready = await deployment.client.get("/readyz")
-    assert (ready.status_code, ready.json()["checks"]) == (200, {"store": True, "bus": True})
+    assert (ready.status_code, ready.json()["checks"]) == (200, {"store": True, "bus": True, "control": True})
 
 
 async def read_all(reader: asyncio.StreamReader) -> bytes:

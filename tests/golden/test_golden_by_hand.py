@@ -24,7 +24,17 @@ FOLDER = Path(__file__).parent / "decisions"
 MODEL = {
     "gold_card": 0.02, "travel_card": 0.08, "growth_fund": 0.05, "insight": 0.3, "card_expiring": 0.5, "tips": 0.2,
 }  # fmt: skip
-REQUEST = ("now", "placements", "context", "channel", "locale", "allow_duplicates", "customer_id", "decision_id")
+REQUEST = (
+    "now",
+    "placements",
+    "context",
+    "channel",
+    "locale",
+    "allow_duplicates",
+    "customer_id",
+    "decision_id",
+    "switches",
+)
 CUSTOMER = ("attributes", "holdings", "consents", "known")
 EXPECTED = {
     "options", "fallback", "rejected", "ranked_lower", "priority", "chance", "degraded", "arm", "personalised",

@@ -105,6 +105,7 @@ def read_request(given: Mapping[str, Any]) -> DecisionRequest:
         locale=given.get("locale", "en"),
         allow_duplicates=given.get("allow_duplicates", False),
         degraded_causes=tuple(given.get("degraded_causes", ())),
+        switches=tuple(sorted(given.get("switches", ()))),
     )
 
 

@@ -1,10 +1,8 @@
 """`kairos evaluate report` and `explain` from the command line, on an archive and a registered version."""
 
 import json
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -48,16 +46,6 @@ placements:
 contact_policy: {reservation_seconds: 600, limits: []}
 offers:
 """
-
-
-@pytest.fixture(scope="module")
-def log() -> ModuleType:
-    spec = spec_from_file_location("learning_log", Path(__file__).parents[1] / "learning_log.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["learning_log"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

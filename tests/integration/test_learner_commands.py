@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import sys
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
@@ -59,16 +57,6 @@ OFFER = """  - name: {name}
         placements: [home_banner]
         content: {{zh-CN: {{title: 卡}}, en: {{title: Card}}}}
 """
-
-
-@pytest.fixture(scope="module")
-def log() -> ModuleType:
-    spec = spec_from_file_location("learning_log", Path(__file__).parents[1] / "learning_log.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["learning_log"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """The learner fits when there is enough, promotes only what is good, and repeats nothing over restarts."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from zoneinfo import ZoneInfo
@@ -85,16 +83,6 @@ class World:
 
     def promoted(self) -> list[str]:
         return [event.data.version for event in self.bus.promotions]
-
-
-@pytest.fixture(scope="module")
-def log() -> ModuleType:
-    spec = spec_from_file_location("learning_log", Path(__file__).parents[1] / "learning_log.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["learning_log"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ def _module(name: str, path: Path) -> ModuleType:
     return module
 
 
-async def test_where_the_version_in_service_cannot_be_loaded_nothing_is_promoted(tmp_path: Path) -> None:
-    log = _module("learning_log", Path(__file__).parents[1] / "learning_log.py")
+async def test_where_the_version_in_service_cannot_be_loaded_nothing_is_promoted(
+    tmp_path: Path, log: ModuleType
+) -> None:
     promotes = _module("learner_promotes_world", Path(__file__).with_name("test_learner_promotes.py"))
     world = promotes.World(tmp_path, log)
     world.grow_to(1600)

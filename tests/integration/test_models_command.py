@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,16 +62,6 @@ OFFER = """  - name: {name}
 GOOD = {"auc": Metric(value=0.7, low=0.65, high=0.75), "log_loss_gain": Metric(value=0.01, low=0.005, high=0.02)}
 POOR = {"auc": Metric(value=0.52, low=0.48, high=0.56), "log_loss_gain": Metric(value=0.0, low=-0.01, high=0.01)}
 WHO = ("--actor", "li.wei", "--approved-by", "zhao.min")
-
-
-@pytest.fixture(scope="module")
-def log() -> ModuleType:
-    spec = spec_from_file_location("learning_log", Path(__file__).parents[1] / "learning_log.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules["learning_log"] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -135,8 +135,8 @@ class Bank:
         found: list[str] = []
         async with open_event_stream(self.settings, [CONTROL]) as stream, asyncio.timeout(WAIT_S):
             while len(found) < 2:
-                deliveries = await stream.poll(1000, 0.3)
-                found += [orjson.loads(d.value or b"")["type"] for d in deliveries if d.key == ACTIVE_SUBJECT.encode()]
+                events = [orjson.loads(d.value or b"") for d in await stream.poll(1000, 0.3)]
+                found += [event["type"] for event in events if event["subject"] == ACTIVE_SUBJECT]
         return found
 
     async def archive(self) -> None:

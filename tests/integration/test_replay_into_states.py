@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,16 +19,6 @@ from services.settings import Settings, read_settings
 
 pytestmark = pytest.mark.servers
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def tiny_bank(tmp_path: Path) -> Path:
-    spec = spec_from_file_location("tiny_berka", ROOT / "tests" / "tiny_berka.py")
-    assert spec is not None and spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    folder: Path = module.write_tiny_berka(tmp_path / "berka")
-    return folder
 
 
 @asynccontextmanager
@@ -60,11 +49,11 @@ async def settings_for(servers: EmbeddedServers) -> Settings:
 
 
 async def test_snapshots_hold_what_was_known_at_the_end_of_their_day(
-    servers: EmbeddedServers, tiny_bank: Path, tmp_path: Path
+    servers: EmbeddedServers, tiny_berka: Path, tmp_path: Path
 ) -> None:
     settings = await settings_for(servers)
     days = (date(1993, 2, 10), date(1993, 4, 6))
-    plan = ReplayPlan(data=tiny_bank, snapshot_at=days, snapshots=tmp_path / "snapshots")
+    plan = ReplayPlan(data=tiny_berka, snapshot_at=days, snapshots=tmp_path / "snapshots")
 
     async with state_builder(settings):
         published = await replay_plan(settings, plan)
@@ -80,10 +69,10 @@ async def test_snapshots_hold_what_was_known_at_the_end_of_their_day(
     assert by_customer["retail:1"]["card_sum_30d"] == 100_000
 
 
-async def test_replaying_again_changes_no_aggregate(servers: EmbeddedServers, tiny_bank: Path, tmp_path: Path) -> None:
+async def test_replaying_again_changes_no_aggregate(servers: EmbeddedServers, tiny_berka: Path, tmp_path: Path) -> None:
     settings = await settings_for(servers)
     day = date(1993, 4, 6)
-    plans = [ReplayPlan(data=tiny_bank, snapshot_at=(day,), snapshots=tmp_path / name) for name in ("one", "two")]
+    plans = [ReplayPlan(data=tiny_berka, snapshot_at=(day,), snapshots=tmp_path / name) for name in ("one", "two")]
 
     async with state_builder(settings):
         for plan in plans:

@@ -1,7 +1,6 @@
 """The measurement behind "online equals offline": what it compares, and that it would see a difference."""
 
 import random
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,8 @@ from services.simulation.cloud_events import TimedEvent
 
 
 @pytest.fixture
-def bank(tmp_path: Path) -> Bank:
-    spec = spec_from_file_location("tiny_berka", Path(__file__).parents[1] / "tiny_berka.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return berka_bank(module.write_tiny_berka(tmp_path / "berka"))
+def bank(tiny_berka: Path) -> Bank:
+    return berka_bank(tiny_berka)
 
 
 def timed(number: int) -> TimedEvent:

@@ -227,6 +227,7 @@ def test_closures_and_the_index_agree_with_the_reference(cel_only: bool) -> None
                 assert result is wanted, (text, facts)
                 seen[wanted] += 1
             mask = index.evaluate(facts)
+            assert index.evaluate_all([facts]) == [mask], "together they mean what each means alone"
             wrong = [t for bit, t in enumerate(texts) if bool(mask >> bit & 1) is not (expected[bit] is True)]
             assert wrong == [], facts
             assert mask >> len(rules) == 0

@@ -1,5 +1,6 @@
 """Who may do what."""
 
+import json
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,14 @@ def test_a_keys_file_with_faults_stops_the_start(tmp_path: Path, document: str) 
     file.write_text(document)
     with pytest.raises(SettingsInvalid):
         load_api_keys(file)
+
+
+@pytest.mark.parametrize(("more", "addressed_as"), [({}, "Mei Lin"), ({"recipient": "M012"}, "M012")])
+def test_leads_are_addressed_to_a_person_by_name_or_as_their_key_says(
+    tmp_path: Path, more: dict[str, str], addressed_as: str
+) -> None:
+    entry = {"client": "Mei Lin", "sha256": sha256(b"secret").hexdigest(), "channels": None, "scopes": ["serve"]}
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps([entry | more]))
+    client = load_api_keys(file).identify([(b"x-api-key", b"secret")])
+    assert (client.name, client.addressed_as) == ("Mei Lin", addressed_as)

@@ -31,7 +31,7 @@ async def test_a_question_is_answered_in_the_shape_of_the_contract(client: httpx
     (option,) = document["placements"][0]["options"]
     assert set(option) == {
         "rank", "offer", "treatment", "tracking_id", "score", "propensity", "mandatory", "expires_at", "content",
-        "attributes", "script", "reasons",
+        "attributes", "script", "reasons", "disclosure",
     }  # fmt: skip
     assert option["tracking_id"] == document["decision_id"] + ".0"
 

@@ -1,18 +1,27 @@
 """The interface documents: complete, and changed only on purpose."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from services.use_cases.governance.simulations import Simulations
+
+GOVERNANCE_ACTS = ("submit", "approve", "decline", "retire", "activate", "rollback")
 GOLDEN = Path(__file__).parents[2] / "golden" / "openapi.json"
 
 
 @pytest.fixture
-async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+async def document(connect: Callable[..., Any], governance_bench: ModuleType) -> dict[str, Any]:
+    """Of a node that has everything."""
+    bench = governance_bench.Bench()
+    desk = await bench.desk()
+    client = await connect(governance=desk, simulations=Simulations(desk, bench, bench, bench))
     found: dict[str, Any] = (await client.get("/openapi.json")).json()
     return found
 
@@ -37,6 +46,16 @@ def test_every_address_of_the_contract_is_described(document: dict[str, Any]) ->
         ("get", "/v1/dictionary"),
         ("get", "/v1/strategies"),
         ("get", "/v1/strategies/{version}"),
+        ("get", "/v1/strategies/{version}/files"),
+        ("get", "/v1/strategies/{version}/diff"),
+        ("post", "/v1/strategies"),
+        *(("post", f"/v1/strategies/{{version}}/{act}") for act in GOVERNANCE_ACTS),
+        ("get", "/v1/kill-switches"),
+        ("post", "/v1/kill-switches"),
+        ("get", "/v1/audit"),
+        ("post", "/v1/simulations"),
+        ("get", "/v1/simulations/{simulation_id}"),
+        ("delete", "/v1/simulations/{simulation_id}"),
         ("get", "/livez"),
         ("get", "/readyz"),
         ("get", "/metrics"),

@@ -79,7 +79,8 @@ def test_the_picture_shows_figures_decisions_with_reasons_and_addresses() -> Non
         "NO_CANDIDATES",
         "HIGH_CARD_SPEND",
         "retail:9",
-        "http://127.0.0.1:8000/v1/dictionary",
+        "http://127.0.0.1:8000/agent",
+        "http://127.0.0.1:8000/openapi.json",
     ):
         assert part in text
 
@@ -100,9 +101,14 @@ def test_a_metric_is_read_by_its_label() -> None:
 async def test_without_a_terminal_a_plain_line_comes_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("services.terminal.live_view.PLAIN_SECONDS", 0.01)
     stop = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.2, stop.set)
+
+    def line(stats: TrafficStats, around: Surroundings) -> str:
+        stop.set()
+        return plain_line(stats, around)
+
+    monkeypatch.setattr("services.terminal.live_view.PLAIN_SECONDS", 0.01)
+    monkeypatch.setattr("services.terminal.live_view.plain_line", line)
     await show(busy_stats(), "http://127.0.0.1:9", {}, stop)
 
     assert "decisions 10" in capsys.readouterr().out.splitlines()[0]

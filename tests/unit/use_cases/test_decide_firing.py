@@ -28,7 +28,7 @@ TRIGGER = Trigger(
 )
 OPTION = {"rank": 1, "offer": "fund", "treatment": "fund.manager.lead", "tracking_id": "D1.0", "score": 1.0}
 LIVE: Any = SimpleNamespace(
-    wording=SimpleNamespace(locale=lambda wanted: wanted or "en"),
+    wording=SimpleNamespace(locale=lambda wanted: wanted or "en", treatments={}),
     prepared=SimpleNamespace(
         strategy=SimpleNamespace(declarations=SimpleNamespace(context=())), quiet=SimpleNamespace(of_channel={})
     ),
