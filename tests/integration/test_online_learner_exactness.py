@@ -39,7 +39,9 @@ from services.workers.online_learner import OnlineLearner, PlacedFact
 
 pytestmark = pytest.mark.servers
 HOUR, DAY = 3_600_000, 86_400_000
-NOW = int(time.time() * 1000) - 2 * DAY
+AGO = 2 * HOUR
+"""Windows have closed since, and what nobody has seen yet is still waited for: impressions may come after decisions."""
+NOW = int(time.time() * 1000) - AGO
 """So long ago that every window has closed by the clock of a real process."""
 LATER = NOW + 10 * DAY
 """When evidence is compared: by then all of it has been forgotten for as long, whenever its writers last looked."""
@@ -76,7 +78,7 @@ class Noon:
     """A clock that stands still, long after all windows have closed."""
 
     def now_ms(self) -> int:
-        return NOW + 2 * DAY
+        return NOW + AGO
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def history(numbers: range, book: Book) -> list[OutgoingEvent]:
         if number % 3 == 0:
             events.append(response(customer, name, offer, "accept", at + 600_000))
             book.accepted(f"{name}.0", at + 600_000)
-        # These are days old, so an impression is over as soon as it is read: what was accepted has to be known by then.
+        # Their windows have closed, so an impression is over once it is read: an acceptance has to be known by then.
         events += [decision(customer, name, offer, base, at), response(customer, name, offer, "impression", at + 500)]
     return events
 
