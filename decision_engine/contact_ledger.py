@@ -19,6 +19,8 @@ five bytes of padding, then epoch milliseconds as doubles: reserved, expires, co
 MANDATORY_FLAG = 1
 OUTBOUND_FLAG = 2
 """The bank came to the customer; without it the customer came to the bank."""
+_RESERVED, _ANY_RESPONSE = int(ContactStatus.RESERVED), int(ContactStatus.ANY_RESPONSE)
+"""Plain numbers: with flags every comparison makes one."""
 LOST_FLAG = 128
 """Not a contact: the mark of those a full ledger dropped. Its statuses are all of theirs, its times the newest."""
 
@@ -148,7 +150,7 @@ def first_refusal(rules: Sequence[ContactRule], records: Sequence[ContactRecord]
 
 def has_lapsed(record: ContactRecord, now_ms: float) -> bool:
     """Whether it was reserved only, and for no longer than until now."""
-    return record.status == ContactStatus.RESERVED and record.expires_ms <= now_ms and not record.flags & LOST_FLAG
+    return record.status == _RESERVED and record.expires_ms <= now_ms and not record.flags & LOST_FLAG
 
 
 def _reaches_lost(rule: ContactRule, record: ContactRecord, now_ms: float) -> bool:
@@ -164,10 +166,10 @@ def _matches(rule: ContactRule, record: ContactRecord, now_ms: float) -> bool:
     outbound = Direction.OUTBOUND if record.flags & OUTBOUND_FLAG else Direction.INBOUND
     if rule.direction not in (Direction.ANY, outbound):
         return False
-    if record.status == ContactStatus.RESERVED:
-        counted = bool(rule.statuses & ContactStatus.RESERVED) and record.expires_ms > now_ms
+    if record.status == _RESERVED:
+        counted = bool(rule.statuses & _RESERVED) and record.expires_ms > now_ms
     else:
-        counted = bool(record.status & rule.statuses & ContactStatus.ANY_RESPONSE)
+        counted = bool(record.status & rule.statuses & _ANY_RESPONSE)
     return counted and not record.status & rule.without and _is_recent(rule, record, now_ms)
 
 

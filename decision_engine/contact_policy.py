@@ -66,6 +66,10 @@ class ContactPlan:
 
     limits: tuple[PlannedLimit, ...]
     windows: tuple[ContactWindow, ...]
+    backs: tuple[int | None, ...]
+    """By window how far back it begins, in milliseconds below zero; None of a calendar window."""
+    window_of: tuple[int, ...]
+    """By limit the place of its window."""
     zone: ZoneInfo
     first_number: int
     keys: tuple[OfferKeys, ...]
@@ -110,6 +114,8 @@ def plan_contacts(
             for limit in limits
         ),
         windows=windows,
+        backs=tuple(window_start_ms(each, 0, zone) if each.calendar is None else None for each in windows),
+        window_of=tuple(windows.index(limit.window) for limit in limits),
         zone=zone,
         first_number=first_number,
         keys=keys,
@@ -132,8 +138,11 @@ class ContactMoment:
         self.channel = channel
         self.now_ms = now_ms
         self.outbound = channel in plan.outbound
-        starts = [_start_ms(plan, window, now_ms) for window in plan.windows]
-        self.starts = [starts[limit.window] for limit in plan.limits]
+        starts = [
+            _calendar_start_ms(plan, window, now_ms) if back is None else now_ms + back
+            for window, back in zip(plan.windows, plan.backs, strict=True)
+        ]
+        self.starts = [starts[place] for place in plan.window_of]
 
     def rules_for(self, offer: int) -> tuple[ContactRule, ...]:
         """The limits made concrete for one offer; none for an offer exempt from all."""
@@ -168,16 +177,14 @@ class ContactMoment:
         )
 
 
-def _start_ms(plan: ContactPlan, window: ContactWindow, now_ms: int) -> int:
-    """Where the window begins; where a calendar window does is found once for each local day."""
-    if window.calendar is None:
-        return window_start_ms(window, now_ms, plan.zone)
-    start, since, until = plan.calendar_starts.get(window.calendar, (0, 0, 0))
+def _calendar_start_ms(plan: ContactPlan, window: ContactWindow, now_ms: int) -> int:
+    """Where a calendar window begins, found once for each local day."""
+    start, since, until = plan.calendar_starts.get(str(window.calendar), (0, 0, 0))
     if not since <= now_ms < until:
         today = local_time(now_ms, plan.zone).date()
         start = window_start_ms(window, now_ms, plan.zone)
         since, until = (first_moment_ms(today, minute, plan.zone) for minute in (0, DAY_MINUTES))
-        plan.calendar_starts[window.calendar] = start, since, until
+        plan.calendar_starts[str(window.calendar)] = start, since, until
     return start
 
 
@@ -284,5 +291,6 @@ def _offers_at_limit(
     members = plan.members[planned.scope]
     if len(keys) - len(set(keys)) < limit.limit - 1:  # no key stands so often
         return _NONE
-    full = [members[found] for found, count in Counter(keys).items() if count >= limit.limit and found in members]
+    counted = Counter(keys).items() if limit.limit > 1 else [(key, 1) for key in set(keys)]
+    full = [members[found] for found, count in counted if count >= limit.limit and found in members]
     return np.concatenate(full) if full else _NONE

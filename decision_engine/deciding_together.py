@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from decision_engine.alike import DIFFERENT, Likeness
 from decision_engine.arbitration import ArbitrationPlan, Ranking, plan_at
-from decision_engine.availability import screen_availability, screen_trigger
+from decision_engine.availability import screen_availability, screen_shown, screen_trigger
 from decision_engine.boosts import boost_weights
 from decision_engine.calendar_windows import local_time
 from decision_engine.candidates import AskedPlacement, asked_placements, offers_in_play
@@ -118,7 +118,7 @@ class Together:
         self._standings: dict[tuple[int, str], _Standing] = {}
         self._alike = alike
         self._twins: list[_Case | None] = [None] * len(questions)
-        self.columns: dict[tuple[int, int], Sequence[float]] = {} if beside is None else beside.columns
+        self.columns: dict[tuple[int, int], Numbers] = {} if beside is None else beside.columns
         if beside is not None and alike.gates:
             pairs = zip(questions, beside.cases, strict=True)
             self._twins = [case if _same_known(mine, case.question) else None for mine, case in pairs]
@@ -135,10 +135,9 @@ class Together:
 
     def _case(self, question: Question, twin: _Case | None) -> _Case:
         prepared, request, snapshot = self._prepared, question.request, question.snapshot
-        trial, plan = (
-            assign_trial(prepared.experiments, request.customer_id),
-            plan_at(prepared.arbitration, request.now_ms),
-        )
+        arm = None if twin is None else twin.trial.arm
+        trial = assign_trial(prepared.experiments, request.customer_id, arm)
+        plan = plan_at(prepared.arbitration, request.now_ms)
         if twin is not None:
             return _Case(question, twin.personalised, self._placements(request)[0], twin.moment, trial, plan)
         return _Case(
@@ -220,6 +219,7 @@ class Together:
         return (
             consents[said],
             None if trigger is None else screen_trigger(prepared.availability, trigger),
+            screen_shown(prepared.availability, request.shown),
             screen_availability(prepared.availability, request.now_ms),
             screen_switches(prepared.switches, request.switches, request.channel),
         )
@@ -310,7 +310,7 @@ class Together:
                 facts = _facts(question, self._prepared.zone)
                 values = known[id(plan.schema), row] = shared_values(plan, question.snapshot.attributes, facts)
             found.append(values)
-        return np.array(found).reshape(len(rows), len(plan.shared))
+        return np.concatenate(found).reshape(len(rows), len(plan.shared))
 
     def _learn(self, online: OnlinePlan, rows: Sequence[int]) -> None:
         """Adds what online learning believes, one by one, as in `engine.decide`."""
@@ -345,8 +345,10 @@ class Together:
         plan = prepared.arbitration
         sizes = np.stack([c.plan.weights if c.personalised else c.plan.neutral_weights for c in self.cases])
         held = sizes * self._truth.take(plan.weight_places, axis=1)
-        for place, offer in enumerate(plan.weight_offers.tolist()):
-            weights[:, offer] += held[:, place]
+        if held.size:
+            cells = np.arange(len(weights))[:, None] * weights.shape[1] + plan.weight_offers
+            sums = np.bincount(cells.ravel(), held.ravel(), weights.size)
+            weights = sums.astype(np.float64, copy=False).reshape(weights.shape)
         for row, case in enumerate(self.cases if prepared.boosts.boosts else ()):
             request = case.question.request
             if case.personalised and LEDGER_UNAVAILABLE not in request.degraded_causes:
@@ -360,13 +362,15 @@ class Together:
         weights = self._weights[list(rows)]
         worths = (1 + weights / 100) * plan.values * (1 + plan.levers / 100)
         priorities = np.stack([_scores(case).propensity for case in cases]) * worths
-        keys = np.full(priorities.shape, np.inf)
-        for number, case in enumerate(cases):
-            keys[number, case.alive] = -priorities[number, case.alive]
-        orders = np.argsort(keys, axis=1, kind="stable")
+        living = np.zeros(priorities.shape, np.bool_)
+        owners = np.repeat(np.arange(len(cases)), [len(case.alive) for case in cases])
+        living[owners, np.concatenate([case.alive for case in cases])] = True
+        orders = np.argsort(np.where(living, -priorities, np.inf), axis=1, kind="stable")
+        musts: list[bool] = np.logical_or.reduce(living & plan.mandatory, axis=1).tolist()
         for number, case in enumerate(cases):
             order = orders[number, : len(case.alive)]
-            if plan.any_mandatory and (mandatory := plan.mandatory[order]).any():
+            if musts[number]:
+                mandatory = plan.mandatory[order]
                 order = np.concatenate([order[mandatory], order[~mandatory]])
             case.ranking = Ranking(
                 order=order,
@@ -470,9 +474,10 @@ def _score_rows(
         if found.shape != (len(rows),) or not bool(((found >= 0.0) & (found <= 1.0)).all()):
             return False
         scored[part] = found
-    ends = np.cumsum([len(each) for each in mine])[:-1]
-    for propensity, rows_of, values in zip(propensities, mine, np.split(scored, ends), strict=True):
-        propensity[rows_of] = values
+    start = 0
+    for propensity, rows_of in zip(propensities, mine, strict=True):
+        propensity[rows_of] = scored[start : start + len(rows_of)]
+        start += len(rows_of)
     return True
 
 

@@ -1,7 +1,7 @@
 """A draft: a decision made but not yet reserved, with all that is needed to settle it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from decision_engine.arbitration import Ranking
 from decision_engine.contact_ledger import ReservationRequest
@@ -15,8 +15,7 @@ from decision_engine.slate import PlacementSlate
 from decision_engine.volume_view import NO_VOLUMES, VolumeView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(NamedTuple):  # with as many fields a tuple is made twice as fast as a dataclass
     """What was decided. `reservation` is for the ledger: its answer, the alternative taken for each position, is
     what `settle` needs. Per offer of the strategy: `truth` of all conditions, `falls` the rejection of each offer,
     `held_out` those that the experiment withholds."""
@@ -33,7 +32,7 @@ class Draft:
     slate: tuple[PlacementSlate, ...]
     attributes: Mapping[str, Value]
     reservation: ReservationRequest
-    volumes: VolumeView = field(default_factory=lambda: NO_VOLUMES)
+    volumes: VolumeView = NO_VOLUMES
     """The part of the volume view that could make a difference."""
     held_back: Mask | None = None
     """Offers worth less here than what they take of scarce volumes."""

@@ -99,9 +99,11 @@ def plan_experiments(
     )
 
 
-def assign_trial(plan: ExperimentPlan, customer: CustomerId) -> Trial:
-    """The customer's arms in all experiments, and what they mean together."""
-    arm = assign_arm(plan.salt, plan.standing, customer)
+def assign_trial(plan: ExperimentPlan, customer: CustomerId, arm: Arm | None = None) -> Trial:
+    """The customer's arms in all experiments, and what they mean together; `arm` is that of the standing one, for who
+    knows it already."""
+    if arm is None:
+        arm = assign_arm(plan.salt, plan.standing, customer)
     if plan.layers:
         return _trial(plan, arm, customer)
     trial = plan.known.get(arm)

@@ -16,7 +16,8 @@ What a draw is and what its probabilities are says `lottery`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,7 @@ RANDOM_ORDER = Exploration(kind="epsilon_greedy", epsilon=1.0)
 """Every mover is as likely as any other to stand at any of their places."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stakes:
+class Stakes(NamedTuple):  # every decision makes one, and a tuple is made three times as fast
     """What is at stake, by offer of the strategy: the priority it is ranked by, the propensity that was made with, and
     what the priority gains by per unit of propensity."""
 
@@ -58,16 +58,15 @@ class Stakes:
     worths: Numbers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explorer:
+class Explorer(NamedTuple):
     """How one decision explores: the scheme, the seed its draws are made from, what is at stake, the shares that new
     offers are guaranteed now (by offer number), and what online learning has counted."""
 
     scheme: Exploration
     seed: str
     stakes: Stakes
-    floors: Mapping[int, float] = field(default_factory=dict)
-    evidence: Evidence = field(default_factory=dict)
+    floors: Mapping[int, float] = MappingProxyType({})
+    evidence: Evidence = MappingProxyType({})
     online: OnlineUse | None = None
     """What online learning believes, where the strategy learns so; it then stands for `evidence`."""
 

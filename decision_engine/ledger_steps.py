@@ -32,7 +32,13 @@ _ANY_RESPONSE = int(ContactStatus.ANY_RESPONSE)
 
 def pruned(records: Iterable[ContactRecord], now_ms: float, retention_ms: float, bound: int = MAX_RECORDS) -> Records:
     """Without lapsed reservations and contacts older than the retention, and within the bound."""
-    kept = [r for r in records if not has_lapsed(r, now_ms) and _newest(r) >= now_ms - retention_ms]
+    oldest = now_ms - retention_ms
+    kept = [
+        r
+        for r in records
+        if (r.contact_ms >= oldest or r.reserved_ms >= oldest or r.outcome_ms >= oldest)
+        and (r.status != _RESERVED or not has_lapsed(r, now_ms))
+    ]
     return bounded(kept, bound)
 
 
@@ -177,7 +183,3 @@ def _lost_reserved(record: ContactRecord) -> int:
 
 def _is_answered(record: ContactRecord) -> bool:
     return bool(record.status & ~_UNANSWERED)
-
-
-def _newest(record: ContactRecord) -> float:
-    return max(record.reserved_ms, record.contact_ms, record.outcome_ms)

@@ -118,70 +118,70 @@ class Lottery:
         shuffle: float = 0.0,
         promotion: Promotion | None = None,
     ) -> None:  # fmt: skip
-        self._plan = plan
-        self._greedy = greedy
-        self._places = places
+        self.plan = plan
+        self.greedy = greedy
+        self.places = places
         self._draw = draw
-        self._shuffle = shuffle if places else 0.0
-        self._promotion = promotion
+        self.shuffle = shuffle if places else 0.0
+        self.promotion = promotion
 
     def order(self) -> Iterator[Seat]:
         """Who stands where in drawn order; lazily, as only the first few places are ever needed."""
         moved = self._moved()
         if moved is not None:
             return self._drawn(moved)
-        firsts = map(self._plan.starts.__getitem__, self._greedy)
-        return map(_seat, zip(self._greedy, firsts, count(), strict=False))
+        firsts = map(self.plan.starts.__getitem__, self.greedy)
+        return map(_seat, zip(self.greedy, firsts, count(), strict=False))
 
     def _drawn(self, moved: Iterator[tuple[int, int]]) -> Iterator[Seat]:
         """The order with the movers where they were drawn to."""
-        held = set(self._places)
-        for place, offer in enumerate(self._greedy):
+        held = set(self.places)
+        for place, offer in enumerate(self.greedy):
             if place in held:
                 yield Seat(*next(moved), place)
             else:
-                yield Seat(offer, self._plan.starts[offer], place)
+                yield Seat(offer, self.plan.starts[offer], place)
 
     def at_place(self, seat: Seat) -> float:
         """The chance of a candidate to stand at one place of the order; at a mover's place only movers can."""
         offer, candidate, place = seat
-        kept = float(self._greedy[place] == offer and candidate == self._plan.starts[offer])
-        mover = bisect_left(self._places, place)
-        if mover == len(self._places) or self._places[mover] != place:
+        kept = float(self.greedy[place] == offer and candidate == self.plan.starts[offer])
+        mover = bisect_left(self.places, place)
+        if mover == len(self.places) or self.places[mover] != place:
             return kept
-        promoted = kept if self._promotion is None else self._promoted_at(self._promotion, mover, offer, candidate)
+        promoted = kept if self.promotion is None else self._promoted_at(self.promotion, mover, offer, candidate)
         return self._mixed(promoted, offer)
 
     def among_first(self, wanted: int, candidates: Indexes) -> Numbers:
         """The chance of each of these candidates of the placement to stand at any of the first `wanted` places."""
-        plan, held = self._plan, bisect_left(self._places, wanted)
+        plan, held = self.plan, bisect_left(self.places, wanted)
         kept = np.zeros(len(plan.treatments))
-        kept[[plan.starts[offer] for offer in self._greedy[:wanted]]] = 1.0
-        if self._promotion is not None and self._places:
-            self._promoted_among(self._promotion, held, kept)
-        if self._shuffle > 0.0:
+        kept[[plan.starts[offer] for offer in self.greedy[:wanted]]] = 1.0
+        if self.promotion is not None and self.places:
+            self._promoted_among(self.promotion, held, kept)
+        if self.shuffle > 0.0:
             movers = np.zeros(len(plan.present), np.bool_)
-            movers[[self._greedy[place] for place in self._places]] = True
+            movers[[self.greedy[place] for place in self.places]] = True
             mine = movers[plan.offer_of[candidates]]
-            shuffled = self._shuffle * held / len(self._places) * plan.treatment_shares[candidates]
-            return np.where(mine, (1.0 - self._shuffle) * kept[candidates] + shuffled, kept[candidates])
+            shuffled = self.shuffle * held / len(self.places) * plan.treatment_shares[candidates]
+            return np.where(mine, (1.0 - self.shuffle) * kept[candidates] + shuffled, kept[candidates])
         return kept[candidates]
 
     def _mixed(self, promoted: float, offer: int) -> float:
-        if self._shuffle == 0.0:
+        if self.shuffle == 0.0:
             return promoted
-        shuffled = 1.0 / (len(self._places) * self._plan.counts[offer])
-        return (1.0 - self._shuffle) * promoted + self._shuffle * shuffled
+        shuffled = 1.0 / (len(self.places) * self.plan.counts[offer])
+        return (1.0 - self.shuffle) * promoted + self.shuffle * shuffled
 
     def _promoted_at(self, promotion: Promotion, mover: int, offer: int, candidate: int) -> float:
         if mover == 0:
             return promotion.chance(candidate)
-        if candidate != self._plan.starts[offer]:
+        if candidate != self.plan.starts[offer]:
             return 0.0
         before = float(promotion.before[mover])
-        if offer == self._greedy[self._places[mover]]:
+        if offer == self.greedy[self.places[mover]]:
             return before
-        return 1.0 - before if offer == self._greedy[self._places[mover - 1]] else 0.0
+        return 1.0 - before if offer == self.greedy[self.places[mover - 1]] else 0.0
 
     def _promoted_among(self, promotion: Promotion, held: int, chances: Numbers) -> None:
         """Puts in the movers' chances by promotion; `held` of the places asked for are movers'."""
@@ -189,32 +189,54 @@ class Lottery:
         chances[known.candidates] = promotion.chances if held else 0.0
         if held:
             # Not promoted, the last mover inside is pushed out by anyone behind it; those ahead of it never are.
-            firsts = [self._plan.starts[offer] for offer in known.movers[:held].tolist()]
+            firsts = [self.plan.starts[offer] for offer in known.movers[:held].tolist()]
             stays = 1.0 - promotion.totals[:held]
             stays[-1] = promotion.before[held - 1]
             chances[firsts] += stays
 
     def _moved(self) -> Iterator[tuple[int, int]] | None:
         """The movers in drawn order; None when nothing is drawn."""
-        if self._shuffle > 0.0 and self._draw.fraction("coin") < self._shuffle:
+        if self.shuffle > 0.0 and self._draw.fraction("coin") < self.shuffle:
             return self._shuffled()
-        if self._promotion is None or not self._places:
+        if self.promotion is None or not self.places:
             return None
-        return self._promoted(*self._promotion.drawn(self._draw.fraction("promotion")))
+        return self._promoted(*self.promotion.drawn(self._draw.fraction("promotion")))
 
     def _shuffled(self) -> Iterator[tuple[int, int]]:
         """A uniform permutation of the movers, as far as it is asked for (Fisher-Yates from the front)."""
-        pool = [self._greedy[place] for place in self._places]
+        pool = [self.greedy[place] for place in self.places]
         for first in range(len(pool)):
             chosen = first + self._draw.below(str(first), len(pool) - first)
             pool[first], pool[chosen] = pool[chosen], pool[first]
             offer = pool[first]
-            count = self._plan.counts[offer]
+            count = self.plan.counts[offer]
             treatment = self._draw.below(f"treatment.{offer}", count) if count > 1 else 0
-            yield offer, self._plan.starts[offer] + treatment
+            yield offer, self.plan.starts[offer] + treatment
 
     def _promoted(self, mover: int, candidate: int) -> Iterator[tuple[int, int]]:
-        yield self._greedy[self._places[mover]], candidate
-        for other, place in enumerate(self._places):
+        yield self.greedy[self.places[mover]], candidate
+        for other, place in enumerate(self.places):
             if other != mover:
-                yield self._greedy[place], self._plan.starts[self._greedy[place]]
+                yield self.greedy[place], self.plan.starts[self.greedy[place]]
+
+
+def leading_chances(lotteries: Sequence[Lottery]) -> Numbers:
+    """For lotteries of one placement, none without offers, one a row: the chance of each candidate to stand first, as
+    `among_first` says of each alone."""
+    plan = lotteries[0].plan
+    chances = np.zeros((len(lotteries), len(plan.treatments)))
+    chances[range(len(lotteries)), [plan.starts[each.greedy[0]] for each in lotteries]] = 1.0
+    shuffling = [row for row, each in enumerate(lotteries) if each.shuffle > 0.0 and each.promotion is None]
+    if shuffling:
+        movers = np.zeros((len(shuffling), len(plan.present)), np.bool_)
+        parts = []
+        for moving, each in zip(movers, [lotteries[row] for row in shuffling], strict=True):
+            moving[[each.greedy[place] for place in each.places]] = True
+            parts.append((1.0 - each.shuffle, each.shuffle * (each.places[0] == 0) / len(each.places)))
+        kept, share = np.array(parts).T[:, :, None]
+        mixed = kept * chances[shuffling] + share * plan.treatment_shares
+        chances[shuffling] = np.where(movers[:, plan.offer_of], mixed, chances[shuffling])
+    for row, each in enumerate(lotteries):
+        if each.promotion is not None:
+            chances[row] = each.among_first(1, np.arange(len(plan.treatments)))
+    return chances

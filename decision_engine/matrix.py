@@ -87,20 +87,22 @@ def fill_matrix(
     return matrix
 
 
-def shared_values(plan: MatrixPlan, attributes: Mapping[str, Value], context: Mapping[str, Value]) -> Sequence[float]:
+def shared_values(plan: MatrixPlan, attributes: Mapping[str, Value], context: Mapping[str, Value]) -> Matrix:
     """What stands in the shared columns of one decision."""
     if plan.doubles is not None:
         values = list(map(attributes.get, plan.names, repeat(nan)))
         for place in plan.of_context:
             values[place] = context.get(plan.names[place], nan)
         try:  # for numbers alone, which is usual, by far the fastest way
-            return plan.doubles.unpack(plan.doubles.pack(*values))
+            return np.frombuffer(plan.doubles.pack(*values))
         except (StructError, OverflowError):
             pass
-    return [
-        encode((attributes if c.source is ColumnSource.ATTRIBUTE else context).get(c.name), c.codes)
-        for c in plan.shared
-    ]
+    return np.array(
+        [
+            encode((attributes if c.source is ColumnSource.ATTRIBUTE else context).get(c.name), c.codes)
+            for c in plan.shared
+        ]
+    )
 
 
 def context_facts(request: DecisionRequest, local: datetime) -> dict[str, Value]:

@@ -59,7 +59,7 @@ class PreparedStrategy:
     scoring: ScoringPlan
     arbitration: ArbitrationPlan
     boosts: BoostPlan
-    entrants: Mask
+    entrants: frozenset[int]
     nothing: Mask
     arms: Allotment
     experiments: ExperimentPlan
@@ -112,7 +112,7 @@ def prepare(strategy: Strategy) -> PreparedStrategy:
         scoring=plan_scoring(offers, strategy.required_models, newcomers_of(strategy.trainings, offers)),
         arbitration=arbitration,
         boosts=plan_boosts(strategy.boosts, contacts),
-        entrants=contacts.marketing & ~arbitration.mandatory,
+        entrants=frozenset(np.flatnonzero(contacts.marketing & ~arbitration.mandatory).tolist()),
         nothing=nothing,
         arms=experiments.standing,
         experiments=experiments,

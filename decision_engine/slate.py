@@ -8,7 +8,6 @@ ledger refuses a winner at the last moment.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -16,17 +15,16 @@ from typing import NamedTuple
 from decision_engine.candidates import AskedPlacement
 from decision_engine.exploration import Explorer
 from decision_engine.lottery import Lottery, Seat
-from decision_engine.rejections import Indexes, Mask, Rejection
+from decision_engine.rejections import Indexes, Rejection
 from decision_engine.seats import kept_out
-from decision_engine.slate_field import SlateField, Taken, Unit
+from decision_engine.slate_field import SlateField, Taken, Unit, within
 from decision_engine.slate_plan import SlatePlan
 
 SPARES = 4
 """Alternatives behind each winner: enough that losing a position to a concurrent decision is rare."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlateTerms:
+class SlateTerms(NamedTuple):  # every decision makes one, as of what follows
     """How a slate is filled: how it explores, what the strategy says of slates, in which channel, and whether an offer
     may repeat from placement to placement as the caller likes."""
 
@@ -36,7 +34,7 @@ class SlateTerms:
     allow_duplicates: bool
 
 
-class PlacementSlate(NamedTuple):  # a decision makes several, and a tuple is made three times as fast
+class PlacementSlate(NamedTuple):  # a tuple is made three times as fast
     """One placement filled. `places` is how many it has been given, `lottery` what was drawn from (None where there
     is nothing to show); `positions` the alternatives of each position, the winner first."""
 
@@ -51,35 +49,71 @@ class PlacementSlate(NamedTuple):  # a decision makes several, and a tuple is ma
 
 
 def fill_slate(
-    asked: Sequence[AskedPlacement], order: Indexes, entrants: Mask, terms: SlateTerms
+    asked: Sequence[AskedPlacement], order: Indexes, entrants: frozenset[int], terms: SlateTerms
 ) -> tuple[PlacementSlate, ...]:
     """Fills the placements from the order of the offers still alive, best first; `entrants` may be moved by a draw."""
+    if len(asked) == 1 and not terms.plan.bundles:
+        return (_filled_alone(asked[0], order, entrants, terms),)
     filler = _Filler(asked, order, entrants, terms)
     fillings = [filler.fill(placement) for placement in asked]
-    spares = _Spares(filler.field, filler.taken)
+    spares = _Spares(filler.taken)
     return tuple(filling.finished(filler.field, filler.taken, spares) for filling in fillings)
+
+
+def _filled_alone(asked: AskedPlacement, order: Indexes, entrants: frozenset[int], terms: SlateTerms) -> PlacementSlate:
+    """A placement asked for alone, without bundles. With nothing to share, the greatest sum is the best ones in order,
+    of each group as many as may stand."""
+    placement, rules = asked.plan, terms.plan
+    if placement is None:
+        return PlacementSlate(asked, 0, None, (), {}, dict)
+    taken = Taken(rules, terms.channel, terms.allow_duplicates, [])
+    counts = placement.counts
+    greedy = [offer for offer in order.tolist() if counts[offer]]
+    is_limited = not rules.limited.isdisjoint(greedy)
+    if is_limited:
+        greedy = list(within(greedy, rules, taken.quotas()))
+    movers = [place for place, offer in enumerate(greedy) if offer in entrants]
+    lottery = terms.explorer.lottery(asked.number, placement, greedy, movers)
+    places = min(asked.wanted, len(greedy), taken.total())
+    rest = lottery.order()
+    winners = list(islice(rest, places))
+    taken.offers.extend([seat.offer for seat in winners])
+    if is_limited or terms.allow_duplicates or rules.repeats > 1:
+        positions = _Spares(taken).behind(winners, rest)
+    else:  # nobody behind the winners is barred
+        spares = tuple(islice(rest, SPARES)) if winners else ()
+        positions = tuple([(winner, *spares) for winner in winners])
+    return PlacementSlate(
+        asked=asked,
+        places=places,
+        lottery=lottery,
+        positions=positions,
+        bundled={},
+        # Who is shown alone and takes the only place keeps nobody else out.
+        kept_out=dict if places == asked.wanted == 1 else partial(_kept_out_alone, asked, winners, order, taken),
+    )
+
+
+def _kept_out_alone(
+    asked: AskedPlacement, winners: Sequence[Seat], order: Indexes, taken: Taken
+) -> Mapping[int, Rejection]:
+    return kept_out(asked, winners, SlateField.of([asked], taken.plan, order, frozenset()), taken)
 
 
 class _Filler:
     """Fills placement after placement; `taken` is what stands so far."""
 
-    def __init__(self, asked: Sequence[AskedPlacement], order: Indexes, entrants: Mask, terms: SlateTerms) -> None:
+    def __init__(
+        self, asked: Sequence[AskedPlacement], order: Indexes, entrants: frozenset[int], terms: SlateTerms
+    ) -> None:
         self.field = SlateField.of(asked, terms.plan, order, entrants)
         self.taken = Taken(terms.plan, terms.channel, terms.allow_duplicates, [])
         self._terms = terms
         self._together = terms.plan.by_value and not terms.allow_duplicates
         self._units: list[list[Unit]] | None = None
-        self._alone = len(asked) == 1 and not terms.plan.bundles and not terms.plan.children
 
     def fill(self, asked: AskedPlacement) -> "_Filling":
         """Fills the next placement."""
-        if self._alone:
-            # With nothing to share, the greatest sum is the best ones in order, of each group as many as may stand.
-            free = self.field.greedy(self.field.here[0], (), self.taken)
-            best = [(offer,) for offer in free[: min(asked.wanted, self.taken.total())]]
-            filling = _Filling(asked, best, free, self.field, self._terms.explorer)
-            self.taken.offers.extend(filling.offers)
-            return filling
         if self._units is None and not (self._terms.plan.is_plain and not self._together):
             last = len(self.field.asked) if self._together else asked.number + 1
             order = self.field.offers
@@ -142,8 +176,8 @@ class _Filling:
 class _Spares:
     """Who waits behind the winners. A spare never lets more of a group stand than may."""
 
-    def __init__(self, field: SlateField, taken: Taken) -> None:
-        self._group_of = field.plan.group_of
+    def __init__(self, taken: Taken) -> None:
+        self._group_of = taken.plan.group_of
         self._taken = taken
         self._standing = frozenset(taken.offers)
         self._slack = taken.quotas()

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 from decision_engine.assignment import Contest, assign_by_value
 from decision_engine.assignment_flow import assign_by_flow
 from decision_engine.candidates import AskedPlacement, PlacementPlan
-from decision_engine.rejections import Indexes, Mask
+from decision_engine.rejections import Indexes
 from decision_engine.slate_plan import SlatePlan
 
 MOST_VARIANTS = 256
@@ -34,12 +35,13 @@ class SlateField:
     others: frozenset[int]
 
     @classmethod
-    def of(cls, asked: Sequence[AskedPlacement], plan: SlatePlan, order: Indexes, entrants: Mask) -> "SlateField":
+    def of(
+        cls, asked: Sequence[AskedPlacement], plan: SlatePlan, order: Indexes, entrants: frozenset[int]
+    ) -> "SlateField":
         """Lines up the alive offers of `order`."""
         offers: list[int] = order.tolist()
         here = [[] if placement.plan is None else _present(placement.plan, order, offers) for placement in asked]
-        others = frozenset(order[~entrants[order]].tolist())
-        return cls(asked, plan, offers, here, others)
+        return cls(asked, plan, offers, here, frozenset(offers) - entrants)
 
     def rank(self, offer: int) -> int:
         """The offer's place in the order of all."""
@@ -54,7 +56,7 @@ class SlateField:
             free = [offer for offer in free if offer in assigned or offer not in self.plan.children]
         if assigned and free[: len(assigned)] != assigned:
             free = [*assigned, *(offer for offer in free if offer not in assigned)]
-        return list(_within(free, self.plan, taken.quotas())) if self.plan.quotas else free
+        return list(within(free, self.plan, taken.quotas())) if self.plan.quotas else free
 
     def assigned(self, places: range, taken: "Taken", priorities: Sequence[float]) -> list[list[Unit]]:
         """The best assignment to those placements of what is not taken, each in the order of showing."""
@@ -101,8 +103,7 @@ class SlateField:
         return sorted(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What stands already, over all placements of the slate."""
 
     plan: SlatePlan
@@ -152,7 +153,8 @@ def _present(plan: PlacementPlan, order: Indexes, offers: list[int]) -> list[int
     return [offer for offer in offers if counts[offer]]
 
 
-def _within(offers: Sequence[int], plan: SlatePlan, quotas: dict[str, int]) -> Iterator[int]:
+def within(offers: Sequence[int], plan: SlatePlan, quotas: dict[str, int]) -> Iterator[int]:
+    """The offers, of each group as many as its quota, which is used up."""
     for offer in offers:
         group = plan.group_of[offer]
         if group in quotas:

@@ -20,6 +20,8 @@ class SlatePlan:
     bundles: Mapping[int, tuple[int, ...]]
     children: frozenset[int]
     mandatory: frozenset[int]
+    limited: frozenset[int]
+    """The offers whose group has a quota."""
 
     @property
     def is_plain(self) -> bool:
@@ -39,13 +41,15 @@ def plan_slate(rules: SlateRules, offers: Sequence[Offer]) -> SlatePlan:
         for bundle in rules.bundles
         if bundle.parent in number
     }
+    quotas |= dict(rules.groups)
     return SlatePlan(
         by_value=rules.by_value,
         repeats=rules.offer_repeats,
         group_of=groups,
-        quotas=quotas | dict(rules.groups),
+        quotas=quotas,
         channels=dict(rules.channels),
         bundles=bundles,
         children=frozenset(child for children in bundles.values() for child in children),
         mandatory=frozenset(place for place, offer in enumerate(offers) if offer.mandatory),
+        limited=frozenset(place for place, group in enumerate(groups) if group in quotas),
     )

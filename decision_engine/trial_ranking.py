@@ -1,7 +1,6 @@
 """Ranking and exploring as the customer's experiment arms want it."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +38,7 @@ def rank_in_trial(
         return rank_offers(plan, rows, propensity, weights, resource_costs)
     ranking = rank_offers(plan, rows, propensity, np.zeros_like(weights))
     costs = ranking.resource_costs if resource_costs is None else resource_costs
-    return replace(ranking, context_weights=weights, levers=levers, resource_costs=costs)
+    return ranking._replace(context_weights=weights, levers=levers, resource_costs=costs)
 
 
 def explorer_of(

@@ -5,7 +5,7 @@ What is left and what it is worth comes from outside as a view; a volume the vie
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,7 @@ def hold_back(ranking: Ranking, mandatory: Mask) -> tuple[Mask | None, Ranking]:
     kept = ~losing[ranking.order]
     if kept.all():
         return None, ranking
-    return losing, replace(ranking, order=ranking.order[kept])
+    return losing, ranking._replace(order=ranking.order[kept])
 
 
 def recorded_view(plan: VolumePlan, view: VolumeView) -> dict[str, VolumeStanding]:

@@ -45,10 +45,11 @@ class ContactsThen:
 
     def catch_up(self, customer: str, answers: Sequence[RecordedAnswer], now_ms: int) -> None:
         """Applies the responses of the day up to now that were not applied yet."""
-        due = _until(answers, now_ms)
-        for answer in answers[self._applied[customer] : due]:
-            self._answer(customer, answer)
-        self._applied[customer] = due
+        applied = self._applied[customer]
+        while applied < len(answers) and answers[applied].at_ms <= now_ms:
+            self._answer(customer, answers[applied])
+            applied += 1
+        self._applied[customer] = applied
 
     def reserve(self, customer: str, request: ReservationRequest, *, sure: bool = False) -> list[int | None]:
         """For each position the alternative that no rule refuses, which is reserved then.

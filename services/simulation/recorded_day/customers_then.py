@@ -6,6 +6,7 @@ Whoever is linked is read as of the same moment, wherever their own decisions st
 from bisect import bisect_right
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
 from decision_engine.features.compiled import CompiledFeatures
@@ -33,6 +34,10 @@ def topics_of(features: CompiledFeatures) -> frozenset[int]:
     """The topics, by their places in `STATE_TOPICS`, whose events can change what these features read."""
     sources = {*features.plans, *_OF_THE_RECORD}
     return frozenset(STATE_TOPICS.index(topic_for(source)) for source in sources)
+
+
+Members = Sequence[Sequence[CustomerSnapshot]]
+"""By link those whom it leads to."""
 
 
 @dataclass(slots=True)
@@ -113,7 +118,7 @@ class CustomersThen:
             self._members.setdefault((each.link, each.value), []).append(each)
             self._said_by.setdefault(each.customer, set()).add((each.link, each.value))
         self._of_members = [each.attribute for each in strategy.linked if each.attribute is not None]
-        self._linked: dict[str, tuple[list[object], list[list[CustomerSnapshot]], Mapping[str, Value]]] = {}
+        self._linked: dict[str, _Linked] = {}
         self.own = PartedStates(features.own, events)
         self.others: MembersThen | None = None
         if features.members is not None:
@@ -134,32 +139,37 @@ class CustomersThen:
 
     def snapshot(self, customer: str, now_ms: int, *, with_links: bool = True) -> CustomerSnapshot:
         """The customer as of that moment. Raises StateUnreadable, DecisionEngineError."""
-        snapshot, others = self.own.snapshot(customer, now_ms), self.others
-        if others is None or not with_links or not snapshot.known:
-            return snapshot
-        refs = linked_refs(self._strategy, snapshot)
+        own, others = self.own.snapshot(customer, now_ms), self.others
+        if others is None or not with_links or not own.known:
+            return own
+        known = self._linked.get(customer)
+        same = known is not None and known.own is own
+        refs = known.refs if known is not None and same else linked_refs(self._strategy, own)
         if not refs:
-            return snapshot
+            return own
         found = [[others.snapshot(name, now_ms) for name in self._others(ref, customer, now_ms)] for ref in refs]
-        return CustomerSnapshot(
+        if known is not None and same and _same(known.found, found):
+            return known.snapshot
+        values = self._values(known, own, refs, found)
+        linked = CustomerSnapshot(
             known=True,
-            attributes={**snapshot.attributes, **self._values(customer, snapshot, refs, found)},
-            holdings=snapshot.holdings,
-            consents=snapshot.consents,
-            newest_event_ms=snapshot.newest_event_ms,
+            attributes={**own.attributes, **values},
+            holdings=own.holdings,
+            consents=own.consents,
+            newest_event_ms=own.newest_event_ms,
         )
+        self._linked[customer] = _Linked(own, refs, found, values, linked)
+        return linked
 
     def _values(
-        self, customer: str, snapshot: CustomerSnapshot, refs: Sequence[LinkRef], found: list[list[CustomerSnapshot]]
+        self, known: "_Linked | None", own: CustomerSnapshot, refs: Sequence[LinkRef], found: Members
     ) -> Mapping[str, Value]:
         """The linked attributes, found anew when the customer's part in them or that of the others has changed."""
-        mine: list[object] = [refs, *map(snapshot.attributes.get, self._of_members)]
-        known = self._linked.get(customer)
-        if known is not None and known[0] == mine and _same(known[1], found):
-            return known[2]
-        values = linked_values(self._strategy, snapshot, refs, found)
-        self._linked[customer] = mine, found, values
-        return values
+        if known is not None and known.refs == refs and _same(known.found, found):
+            before, now = known.own.attributes, own.attributes
+            if all(before.get(name) == now.get(name) for name in self._of_members):
+                return known.values
+        return linked_values(self._strategy, own, refs, found)
 
     def _others(self, ref: LinkRef, customer: str, now_ms: int) -> list[str]:
         if ref.link.kind is LinkKind.TO:
@@ -171,7 +181,18 @@ class CustomersThen:
         return sorted(newest, key=lambda other: (-newest[other], other))
 
 
-def _same(known: Sequence[Sequence[CustomerSnapshot]], found: Sequence[Sequence[CustomerSnapshot]]) -> bool:
+class _Linked(NamedTuple):
+    """A customer with what links gave last: as known alone, the links, whom they led to, their attributes, and all
+    together."""
+
+    own: CustomerSnapshot
+    refs: Sequence[LinkRef]
+    found: Members
+    values: Mapping[str, Value]
+    snapshot: CustomerSnapshot
+
+
+def _same(known: Members, found: Members) -> bool:
     """Whether these are the very same snapshots; who has not changed is read once."""
     return len(known) == len(found) and all(
         len(ours) == len(theirs) and all(one is other for one, other in zip(ours, theirs, strict=True))

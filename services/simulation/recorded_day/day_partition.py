@@ -26,12 +26,17 @@ from services.simulation.recorded_day.customer_events import events_by_customer
 from services.simulation.recorded_day.customers_then import CustomersThen
 from services.simulation.recorded_day.failures import SimulationRefused
 from services.simulation.recorded_day.group_rules import GroupRule, attributes_labelled, labels
-from services.simulation.recorded_day.off_policy_rows import add_choice, choice_of
+from services.simulation.recorded_day.off_policy_rows import ChoiceJudge, JudgedChoice, choice_of
 from services.simulation.recorded_day.partition_totals import EXAMPLES, ChangedDecision, PartitionTotals, StageWatch
 from services.simulation.recorded_day.recorded_answers import read_answers
-from services.simulation.recorded_day.recorded_requests import RecordedRequest, read_request, with_live_models
+from services.simulation.recorded_day.recorded_requests import (
+    RecordedOption,
+    RecordedRequest,
+    read_request,
+    with_live_models,
+)
 from services.simulation.recorded_day.side_totals import SideTally
-from services.simulation.recorded_day.sides import ACTIVE, DRAFT, Deciding, Side, features_of, shared_declarations
+from services.simulation.recorded_day.sides import ACTIVE, DRAFT, SharedSides, shared_declarations
 from services.simulation.recorded_day.sorted_archive import ArchivedRow, DaySpan, SaidLink, read_partition
 from services.simulation.recorded_day.volumes_then import Shares, SliceVolumes, Use
 from services.use_cases.decision_record import RecordUnreadable
@@ -59,38 +64,39 @@ class PartitionTerms:
 class DayPartition:
     """Reads one partition and simulates it slice by slice. Raises SimulationRefused for records that make no sense."""
 
-    def __init__(self, number: int, terms: PartitionTerms, sides: Mapping[str, Side]) -> None:
+    def __init__(self, number: int, terms: PartitionTerms, shared: SharedSides) -> None:
+        sides = shared.sides
         self._terms, self._sides = terms, sides
         self._totals = PartitionTotals()
         self._numbers = {str(offer.name): number for number, offer in enumerate(sides[ACTIVE].prepared.offers)}
+        self._judging = ChoiceJudge({name: side.prepared for name, side in sides.items()}, ACTIVE)
         self._watch = StageWatch(self._totals.seconds)
         rows = list(read_partition(terms.folder, number))
         self._requests = with_live_models(_requests(row.value for row in rows if row.topic == _DECISION))
         self._answers = read_answers((row for row in rows if row.topic == _RESPONSE), terms.span.since_ms)
         rule = AttributionRule(window_ms=terms.attribution_ms, log_end_ms=terms.log_end_ms)
         self._accepted = self._answers.accepted(rule)
-        self._customers = self._customers_of(rows)
+        self._customers = self._customers_of(rows, shared)
         self._contacts = {name: ContactsThen() for name in sides}
         self._volumes = {name: SliceVolumes(side.prepared.volumes) for name, side in sides.items()}
         self._tallies = {name: SideTally(side.prepared) for name, side in sides.items()}
-        self._deciding = Deciding([sides[ACTIVE], sides[DRAFT]], together=not terms.plain)
+        self._deciding = shared.deciding(together=not terms.plain)
         self._watch.mark("read")
         for customers in self._all_customers():
             for customer in {each.request.customer_id for each in self._requests}:
                 customers.warm(customer, terms.span.since_ms)
         self._watch.mark("fold history")
 
-    def _customers_of(self, rows: Sequence[ArchivedRow]) -> dict[str, CustomersThen]:
+    def _customers_of(self, rows: Sequence[ArchivedRow], shared: SharedSides) -> dict[str, CustomersThen]:
         """The customers as each side knows them; the same where both know the same."""
         terms, sides = self._terms, self._sides
         wanted = [row for row in rows if row.topic != _DECISION and row.time_ms < terms.span.until_ms]
         events = events_by_customer(wanted, self._answers.decoded)
         self._answers.decoded.clear()
         further = {name: attributes_labelled(side.strategy, terms.groups) for name, side in sides.items()}
-        both = list(sides.values())
-        features = features_of(both, {each.models for each in self._requests}, further)
+        features = shared.features({each.models for each in self._requests}, further)
         active = CustomersThen(features[ACTIVE], sides[ACTIVE].strategy, events, terms.said)
-        if shared_declarations(both):
+        if shared_declarations(list(sides.values())):
             return {ACTIVE: active, DRAFT: active}
         return {ACTIVE: active, DRAFT: CustomersThen(features[DRAFT], sides[DRAFT].strategy, events, terms.said)}
 
@@ -164,12 +170,13 @@ class DayPartition:
             self._label(request, snapshots[ACTIVE][number])
         self._totals.requests += len(chosen)
         self._watch.mark("add up")
-        for number, request in enumerate(chosen):
-            self._judge(request, {name: drafts[name][number] for name in (ACTIVE, DRAFT)})
+        self._judge(chosen, drafts)
         self._watch.mark("off-policy rows")
 
     def _snapshots(self, name: str, chosen: Sequence[RecordedRequest]) -> list[CustomerSnapshot]:
         customers, found = self._customers[name], []
+        known = [each.request for each in chosen if STATE_UNAVAILABLE not in each.request.degraded_causes]
+        customers.own.read_ahead((request.customer_id, request.now_ms) for request in known)
         for each in chosen:
             request = each.request
             if STATE_UNAVAILABLE in request.degraded_causes:
@@ -244,21 +251,28 @@ class DayPartition:
                 snapshot = replace(snapshot, attributes={})  # no report goes by the profile of who refused that
             self._totals.labels[customer] = labels(strategy, self._terms.groups, snapshot)
 
-    def _judge(self, each: RecordedRequest, drafts: Mapping[str, Draft]) -> None:
-        """Adds the recorded choice to the off-policy rows, where it can be judged."""
-        rows, side = self._totals.choices, self._sides[ACTIVE]
-        if each.strategy_version != side.strategy.version:
-            rows.leave_out("that another version of the strategy made")
-            return
+    def _judge(self, chosen: Sequence[RecordedRequest], drafts: Mapping[str, Sequence[Draft]]) -> None:
+        """Adds the recorded choices to the off-policy rows, where they can be judged."""
+        rows, judged = self._totals.choices, []
+        for number, each in enumerate(chosen):
+            choice = self._choice(each)
+            if isinstance(choice, str):
+                rows.leave_out(choice)
+                continue
+            accepted = self._accepted.get(choice.tracking_id, False)
+            judged.append(JudgedChoice(choice, accepted, {name: mine[number] for name, mine in drafts.items()}))
+        self._judging.add(rows, judged)
+
+    def _choice(self, each: RecordedRequest) -> RecordedOption | str:
+        """What the active side chose, or why it cannot be judged."""
+        if each.strategy_version != self._sides[ACTIVE].strategy.version:
+            return "that another version of the strategy made"
         choice = choice_of(each.options, len(each.request.placements))
         if isinstance(choice, str):
-            rows.leave_out(choice)
-            return
+            return choice
         if each.request.now_ms + self._terms.attribution_ms > self._terms.log_end_ms:
-            rows.leave_out("whose attribution window is still open")
-            return
-        sides = {name: (self._sides[name].prepared, draft) for name, draft in drafts.items()}
-        add_choice(rows, choice, self._accepted.get(choice.tracking_id, False), sides, ACTIVE, self._numbers)
+            return "whose attribution window is still open"
+        return choice
 
 
 def _requests(values: Iterable[bytes]) -> list[RecordedRequest]:

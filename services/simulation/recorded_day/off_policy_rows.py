@@ -8,12 +8,16 @@ could have put it first.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from decision_engine.candidates import PlacementPlan
 from decision_engine.draft import Draft
+from decision_engine.lottery import leading_chances
 from decision_engine.prepared import PreparedStrategy
+from decision_engine.rejections import Indexes
 from models.evaluation.off_policy.recorded_choices import JudgedPolicy, Predictions, RecordedChoices
 from services.simulation.recorded_day.recorded_requests import RecordedOption
 
@@ -71,49 +75,114 @@ class ChoiceRows:
         )
 
 
-def add_choice(
-    rows: ChoiceRows,
-    option: RecordedOption,
-    accepted: bool,  # noqa: FBT001 - a column
-    sides: Mapping[str, tuple[PreparedStrategy, Draft]],
-    active: str,
-    numbers: Mapping[str, int],
-) -> None:
-    """Adds one choice. `sides` holds how each decides the same request, `active` names the one that made the log, whose
-    offers have these `numbers`."""
-    prepared, draft = sides[active]
-    chances = {name: first_chances(*side) for name, side in sides.items()}
-    offers = {option.offer, *(offer for found in chances.values() for offer, _ in found.values())} & numbers.keys()
-    predictions = {offer: float(draft.scores.propensity[numbers[offer]]) for offer in offers}
-    values = {offer: float(prepared.offers[numbers[offer]].value) for offer in offers}
-    rows.customers.append(draft.request.customer_id)
-    rows.logged.append(option.chance or 0.0)
-    rows.accepted.append(accepted)
-    rows.worth.append(values.get(option.offer, 0.0))
-    rows.predicted.append(predictions.get(option.offer, option.propensity or 0.0))
-    possible = {treatment for treatment, (_, chance) in chances[active].items() if chance > 0} | {option.treatment}
-    for name, found in chances.items():
-        same = found.get(option.treatment, ("", 0.0))[1]
-        idle = 1.0 - sum(chance for _, chance in found.values())
-        unsupported = sum(chance for treatment, (_, chance) in found.items() if treatment not in possible)
-        expected = [(chance * predictions.get(offer, 0.0), values.get(offer, 0.0)) for offer, chance in found.values()]
-        accepts, worth = sum(p for p, _ in expected), sum(p * value for p, value in expected)
-        rows.sides.setdefault(name, []).append((same, idle, unsupported, accepts, worth))
+class JudgedChoice(NamedTuple):
+    """A choice of the log, whether it was accepted, and by side how the same request is decided."""
+
+    option: RecordedOption
+    accepted: bool
+    drafts: Mapping[str, Draft]
 
 
-def first_chances(prepared: PreparedStrategy, draft: Draft) -> dict[str, tuple[str, float]]:
-    """By treatment its offer and its chance to stand first in the request's first placement."""
-    slate = draft.slate[0]
-    plan, lottery = slate.asked.plan, slate.lottery
-    if plan is None or lottery is None or not slate.places:
-        return {}
+class _View(NamedTuple):
+    """A placement as one side has it, in the numbers of the side that made the log: for each candidate its offer and
+    itself there, for those that the log does not know one past the last; and candidates by treatment."""
+
+    plan: PlacementPlan | None
+    offers: Indexes
+    candidates: Indexes
+    by_name: Mapping[str, int]
+
+
+class ChoiceJudge:
+    """Makes rows of choices, many at once. `active` names the side that made the log."""
+
+    def __init__(self, sides: Mapping[str, PreparedStrategy], active: str) -> None:
+        self._sides, self._active = sides, active
+        self._numbers = {str(offer.name): number for number, offer in enumerate(sides[active].offers)}
+        self._values = np.array([*(float(offer.value) for offer in sides[active].offers), 0.0])
+        self._views: dict[tuple[str, int, int], _View] = {}
+
+    def add(self, rows: ChoiceRows, choices: Sequence[JudgedChoice]) -> None:
+        """Adds the choices in their order."""
+        tables = {name: np.empty((len(choices), 5)) for name in self._sides}
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for place, choice in enumerate(choices):
+            plans = [choice.drafts[name].slate[0].asked.plan for name in self._sides]
+            alike.setdefault(tuple(map(id, plans)), []).append(place)
+            self._log(rows, choice)
+        for places in alike.values():
+            for name, table in self._judged([choices[place] for place in places]).items():
+                tables[name][places] = table
+        for name, table in tables.items():
+            rows.sides.setdefault(name, []).extend([(a, b, c, d, e) for a, b, c, d, e in table.tolist()])
+
+    def _log(self, rows: ChoiceRows, choice: JudgedChoice) -> None:
+        option, draft = choice.option, choice.drafts[self._active]
+        number = self._numbers.get(option.offer)
+        rows.customers.append(draft.request.customer_id)
+        rows.logged.append(option.chance or 0.0)
+        rows.accepted.append(choice.accepted)
+        rows.worth.append(0.0 if number is None else float(self._values[number]))
+        known = option.propensity or 0.0
+        rows.predicted.append(known if number is None else float(draft.scores.propensity[number]))
+
+    def _judged(self, choices: Sequence[JudgedChoice]) -> dict[str, Numbers]:
+        """By side its columns, for choices of one placement."""
+        drafts = {name: [choice.drafts[name] for choice in choices] for name in self._sides}
+        chances = {name: _first_chances(mine) for name, mine in drafts.items()}
+        log = drafts[self._active][0].slate[0].asked.plan
+        possible = np.zeros((len(choices), 1 if log is None else len(log.treatments) + 1), np.bool_)
+        possible[:, :-1] = chances[self._active] > 0
+        propensity = np.stack([draft.scores.propensity for draft in drafts[self._active]])
+        predictions = np.pad(propensity, ((0, 0), (0, 1)))
+        found = {}
+        for name, mine in chances.items():
+            view = self._view(name, drafts[name][0].slate[0].asked.plan, log)
+            chosen = [view.by_name.get(choice.option.treatment) for choice in choices]
+            supported = possible[:, view.candidates]
+            same = np.zeros(len(choices))
+            for row, candidate in enumerate(chosen):
+                if candidate is not None:
+                    same[row], supported[row, candidate] = mine[row, candidate], True
+            accepts = mine * predictions[:, view.offers]
+            worths = accepts * self._values[view.offers]
+            columns = (1.0 - _sums(mine), _sums(np.where(supported, 0.0, mine)), _sums(accepts), _sums(worths))
+            found[name] = np.stack([same, *columns], axis=1)
+        return found
+
+    def _view(self, name: str, plan: PlacementPlan | None, log: PlacementPlan | None) -> _View:
+        key = name, id(plan), id(log)
+        view = self._views.get(key)
+        if view is None:
+            treatments = () if plan is None else plan.treatments
+            theirs = {} if log is None else {each.name: number for number, each in enumerate(log.treatments)}
+            offers = () if plan is None else [str(self._sides[name].offers[offer].name) for offer in plan.offer_of]
+            view = self._views[key] = _View(
+                plan=plan,
+                offers=np.array([self._numbers.get(offer, len(self._numbers)) for offer in offers], np.intp),
+                candidates=np.array([theirs.get(each.name, len(theirs)) for each in treatments], np.intp),
+                by_name={each.name: number for number, each in enumerate(treatments)},
+            )
+        return view
+
+
+def _first_chances(drafts: Sequence[Draft]) -> Numbers:
+    """For each draft the chance of every candidate of the same first placement to stand first there."""
+    slates = [draft.slate[0] for draft in drafts]
+    plan = slates[0].asked.plan
+    chances = np.zeros((len(drafts), 0 if plan is None else len(plan.treatments)))
     # Who stands in the order passed every gate; whoever does not has no chance.
-    chances = lottery.among_first(1, np.arange(len(plan.treatments)))
-    found = np.flatnonzero(chances)
-    return {
-        plan.treatments[candidate].name: (str(prepared.offers[plan.offer_of[candidate]].name), chance)
-        for candidate, chance in zip(found.tolist(), chances[found].tolist(), strict=True)
-    }
+    showing = [row for row, slate in enumerate(slates) if slate.lottery is not None and slate.places]
+    if showing:
+        chances[showing] = leading_chances([lottery for row in showing if (lottery := slates[row].lottery) is not None])
+    return chances
+
+
+def _sums(numbers: Numbers) -> Numbers:
+    """Of each row, added up from the left."""
+    if not numbers.shape[1]:
+        return np.zeros(len(numbers))
+    return np.asarray(np.add.accumulate(numbers, axis=1)[:, -1], np.float64)
 
 
 def choice_of(options: Sequence[RecordedOption], placements: int) -> RecordedOption | str:

@@ -2,14 +2,15 @@
 did not change is not read again."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
 from decision_engine.features.definitions import Value
 from decision_engine.features.fold import fold
 from decision_engine.features.record import RecordMemory
-from decision_engine.features.snapshot import read_aggregates, read_snapshot
+from decision_engine.features.snapshot import read_aggregates, read_snapshot, read_windows_of
+from decision_engine.features.state import told
 from decision_engine.features.update import PositionedUpdate, Update
 from services.simulation.recorded_day.customer_events import CustomerEvents
 from services.simulation.recorded_day.feature_parts import Holds, PartedFeatures
@@ -25,6 +26,8 @@ class _Part:
     changed: bool = True
     read_at: int = -1
     attributes: Mapping[str, Value] = field(default_factory=dict)
+    windows: tuple[int, Mapping[str, Value]] | None = None
+    """What its windows tell at a moment, where that was read ahead."""
 
 
 class _Customer:
@@ -61,6 +64,24 @@ class PartedStates:
         if events is not None:
             self._fold(events, self._customer(customer), until_ms)
 
+    def read_ahead(self, asked: Iterable[tuple[str, int]]) -> None:
+        """Reads the windows of many customers together, whose snapshots of these moments are asked for next. Raises
+        StateUnreadable."""
+        waiting: list[list[tuple[_Part, bytes, int]]] = [[] for _ in self._features.parts]
+        for customer, now_ms in asked:
+            events = self._events.get(customer)
+            if events is None:
+                continue
+            known = self._customer(customer)
+            self._fold(events, known, now_ms)
+            for number, mine, _ in self._stale(known, now_ms):
+                if mine.state is not None:
+                    waiting[number].append((mine, mine.state, now_ms))
+        for part, theirs in zip(self._features.parts, waiting, strict=True):
+            found = read_windows_of(part.features, [(state, now_ms) for _, state, now_ms in theirs])
+            for (mine, _, now_ms), windows in zip(theirs, found, strict=True):
+                mine.windows = now_ms, windows
+
     def snapshot(self, customer: str, now_ms: int) -> CustomerSnapshot:
         """The customer as of that moment; the same object while nothing differs. Raises StateUnreadable,
         DecisionEngineError."""
@@ -95,9 +116,11 @@ class PartedStates:
                 waiting.setdefault(taker, []).append(positioned)
         known.place = place
         for taker, updates in waiting.items():
-            part = known.parts[taker]
-            part.state = fold(self._features.parts[taker].features, part.state, updates).value
-            part.changed = True
+            part, before = known.parts[taker], known.parts[taker].state
+            part.state = fold(self._features.parts[taker].features, before, updates).value
+            part.windows = None
+            # Of the part with the record a snapshot has the newest event's time as well.
+            part.changed |= taker == 0 or before is None or told(before) != told(part.state)
 
     def _takers(self, update: Update, known: _Customer, waiting: Mapping[int, object]) -> tuple[int, ...]:
         """The parts that an event changes. The first of all makes the customer known, whatever it is."""
@@ -109,23 +132,29 @@ class PartedStates:
         first = known.parts[0].state is None and 0 not in waiting and 0 not in takers
         return (0, *takers) if first else takers
 
-    def _read(self, known: _Customer, now_ms: int) -> None:
-        """Reads the parts that changed or have run out, and puts all together if there was one."""
+    def _stale(self, known: _Customer, now_ms: int) -> Iterator[tuple[int, _Part, int]]:
+        """The parts that changed or have run out, each with its number and what it will hold for."""
         times = (now_ms, now_ms // _HOUR_MS, self._features.whole.day_of(now_ms))
-        stale = self._features.holds is Holds.MOMENT and known.read_at != now_ms
         for number, (part, mine) in enumerate(zip(self._features.parts, known.parts, strict=True)):
             until = times[part.holds]
             if part.holds is Holds.HOUR:
                 until = until << 20 | times[Holds.DAY]  # local days need not begin with an hour
-            if not mine.changed and (mine.read_at == until or mine.state is None):
-                continue
+            if mine.changed or (mine.read_at != until and mine.state is not None):
+                yield number, mine, until
+
+    def _read(self, known: _Customer, now_ms: int) -> None:
+        """Reads the parts that changed or have run out, and puts all together if there was one."""
+        stale = self._features.holds is Holds.MOMENT and known.read_at != now_ms
+        for number, mine, until in self._stale(known, now_ms):
+            features = self._features.parts[number].features
+            windows = mine.windows[1] if mine.windows is not None and mine.windows[0] == now_ms else None
             if number == 0:
-                known.of_record = read_snapshot(part.features, mine.state, now_ms, known.record)
+                known.of_record = read_snapshot(features, mine.state, now_ms, known.record, windows)
             elif mine.state is None:
-                mine.attributes = part.features.readings.defaults
+                mine.attributes = features.readings.defaults
             else:
-                mine.attributes = read_aggregates(part.features, mine.state, now_ms)
-            mine.changed, mine.read_at, stale = False, until, True
+                mine.attributes = read_aggregates(features, mine.state, now_ms, windows)
+            mine.changed, mine.read_at, mine.windows, stale = False, until, None, True
         if stale:
             known.snapshot = self._combined(known, now_ms)
             known.read_at = now_ms

@@ -19,6 +19,7 @@ Counts = NDArray[np.int64]
 DECISIONS, ANSWERED, OPTIONS, ACCEPTS, VALUE = range(5)
 """The columns of every breakdown: decisions, those with an option, options, expected acceptances, expected value."""
 COLUMNS = 5
+OFFER_COLUMNS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ class SideTally:
     def add(self, draft: Draft, seatings: Sequence[PlacementSeating]) -> list[str]:
         """Counts one decision; answers the treatments that are offered, in order."""
         propensity, totals, shown = draft.scores.propensity, self.totals, list[str]()
-        options, accepts, value = 0, 0.0, 0.0
+        accepts, value = 0.0, 0.0
         for slate, seating in zip(draft.slate, seatings, strict=True):
             self._count_late(draft, slate, seating)
             plan = slate.asked.plan
@@ -108,27 +109,23 @@ class SideTally:
             for rank, (_, seat) in enumerate(seating.seated):
                 chance = float(propensity[seat.offer])
                 worth = chance * self._values[seat.offer]
-                row = totals.offers.setdefault(self._names[seat.offer], [0.0] * 4)
+                row = _row(totals.offers, self._names[seat.offer], OFFER_COLUMNS)
                 row[0] += 1
                 row[1] += rank == 0
                 row[2] += chance
                 row[3] += worth
-                options, accepts, value = options + 1, accepts + chance, value + worth
+                accepts, value = accepts + chance, value + worth
                 shown.append(plan.treatments[seat.candidate].name)
-        totals.offered += options
-        for breakdown, name in (
-            (totals.customers, draft.request.customer_id),
-            (totals.channels, draft.request.channel),
-        ):
-            row = breakdown.setdefault(str(name), [0.0] * COLUMNS)
+        totals.offered += len(shown)
+        request = draft.request
+        for row in (_row(totals.customers, request.customer_id), _row(totals.channels, request.channel)):
             row[DECISIONS] += 1
-            row[ANSWERED] += options > 0
-            row[OPTIONS] += options
+            row[ANSWERED] += len(shown) > 0
+            row[OPTIONS] += len(shown)
             row[ACCEPTS] += accepts
             row[VALUE] += value
-        causes = (*draft.request.degraded_causes, *draft.scores.causes)
-        if causes:
-            totals.degraded.update(set(causes))
+        if request.degraded_causes or draft.scores.causes:
+            totals.degraded.update({*request.degraded_causes, *draft.scores.causes})
         return shown
 
     def finished(self) -> SideTotals:
@@ -164,6 +161,14 @@ class SideTally:
             for _, seat in seating.seated:
                 fates.pop(seat.candidate, None)
             self._late.update(fates.values())
+
+
+def _row(table: dict[str, list[float]], name: str, columns: int = COLUMNS) -> list[float]:
+    """The row of that name, begun where there is none."""
+    row = table.get(name)
+    if row is None:
+        row = table[name] = [0.0] * columns
+    return row
 
 
 def _withheld(plan: PlacementPlan, draft: Draft, mask: NDArray[np.bool_], why: Rejection) -> Mapping[int, Rejection]:

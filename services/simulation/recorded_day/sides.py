@@ -142,6 +142,31 @@ def features_of(
     return {side.name: _cut(side.strategy, needed[side.name]) for side in sides}
 
 
+class SharedSides:
+    """Both sides with what all partitions of a process have of them alike: how they decide, what they read."""
+
+    def __init__(self, sides: Mapping[str, Side]) -> None:
+        self.sides = sides
+        self._deciding: dict[bool, Deciding] = {}
+        self._features: dict[object, dict[str, ReadFeatures]] = {}
+
+    def deciding(self, *, together: bool) -> Deciding:
+        """How both decide."""
+        if together not in self._deciding:
+            self._deciding[together] = Deciding([self.sides[ACTIVE], self.sides[DRAFT]], together=together)
+        return self._deciding[together]
+
+    def features(
+        self, versions: Collection[Versions], further: Mapping[str, Collection[str]]
+    ) -> dict[str, ReadFeatures]:
+        """As `features_of`."""
+        key = frozenset(versions), *((name, frozenset(names)) for name, names in further.items())
+        known = self._features.get(key)
+        if known is None:
+            known = self._features[key] = features_of(list(self.sides.values()), versions, further)
+        return known
+
+
 def _cut(strategy: Strategy, needed: Collection[str]) -> ReadFeatures:
     of_members = needed_of_members(strategy, needed)
     members = cut_features(strategy, of_members) if of_members else None

@@ -13,7 +13,7 @@ from models.registry import ModelRegistry
 from services.simulation.recorded_day.day_partition import DayPartition, PartitionTerms
 from services.simulation.recorded_day.failures import SimulationRefused
 from services.simulation.recorded_day.partition_totals import PartitionTotals
-from services.simulation.recorded_day.sides import Side, SideTerms
+from services.simulation.recorded_day.sides import SharedSides, Side, SideTerms
 from services.simulation.recorded_day.sorted_archive import DaySpan, Neighbourhoods, SortedFile, sort_file
 from services.simulation.recorded_day.volumes_then import Shares, Use
 
@@ -35,13 +35,13 @@ class Workbench:
 
     terms: BenchTerms
     partitions: dict[int, DayPartition] = field(default_factory=dict)
-    _sides: dict[str, Side] = field(default_factory=dict)
+    _sides: SharedSides | None = None
 
-    def sides(self) -> Mapping[str, Side]:
+    def sides(self) -> SharedSides:
         """The sides, made when first asked for."""
-        if not self._sides:
+        if self._sides is None:
             load = _loader(self.terms.models)
-            self._sides = {terms.name: Side(terms, load) for terms in self.terms.sides}
+            self._sides = SharedSides({terms.name: Side(terms, load) for terms in self.terms.sides})
         return self._sides
 
 
@@ -92,7 +92,7 @@ class OpenPartition:
         """What there is to do."""
         partition = bench.partitions[self.number] = DayPartition(self.number, self.terms, bench.sides())
         tell(1)
-        return Opened(partition.request_times, {name: partition.used_before(name) for name in bench.sides()})
+        return Opened(partition.request_times, {name: partition.used_before(name) for name in bench.sides().sides})
 
 
 @dataclass(frozen=True, slots=True)

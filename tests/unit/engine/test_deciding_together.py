@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from decision_engine.alike import DIFFERENT, Likeness, likeness
+from decision_engine.arbitration import Ranking
 from decision_engine.contact_ledger import ContactRecord
 from decision_engine.customer import UNKNOWN_CUSTOMER, CustomerSnapshot
 from decision_engine.deciding_together import Question, Together, decide_together
@@ -163,6 +164,9 @@ def require_equal(one: Any, other: Any, where: str) -> None:
     elif hasattr(one, "__dataclass_fields__") and where != ".request":
         for each in fields(one):
             require_equal(getattr(one, each.name), getattr(other, each.name), f"{where}.{each.name}")
+    elif isinstance(one, Ranking):
+        for name in one._fields:
+            require_equal(getattr(one, name), getattr(other, name), f"{where}.{name}")
     else:
         assert one == other, where
 

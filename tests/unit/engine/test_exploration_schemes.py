@@ -83,7 +83,7 @@ def draw_often(prepared: PreparedStrategy, scheme: Exploration, floors: dict[int
     )
     recall = [number for number, offer in enumerate(prepared.offers) if offer.mandatory]
     greedy = recall + [n for n in np.argsort(-priorities, kind="stable").tolist() if n not in recall]
-    movers = [place for place, offer in enumerate(greedy) if prepared.entrants[offer]]
+    movers = [place for place, offer in enumerate(greedy) if offer in prepared.entrants]
     candidates = np.arange(len(plan.treatments))
     at_place, among_first = Frequencies(), Frequencies()
     for number in range(600 if scheme.kind == "thompson" else DRAWS):
@@ -96,10 +96,10 @@ def draw_often(prepared: PreparedStrategy, scheme: Exploration, floors: dict[int
         for wanted in range(1, len(greedy) + 1):
             among_first.seen.update((wanted, seat.candidate) for seat in order[:wanted])
         if number == 0 or scheme.kind == "thompson":
-            moved = {greedy[place] for place in lottery._places}
+            moved = {greedy[place] for place in lottery.places}
             places = [
                 [
-                    lottery.at_place(Seat(offer, c, place)) if (place in lottery._places) == (offer in moved) else 0.0
+                    lottery.at_place(Seat(offer, c, place)) if (place in lottery.places) == (offer in moved) else 0.0
                     for c, offer in enumerate(plan.offer_of.tolist())
                 ]
                 for place in range(len(greedy))

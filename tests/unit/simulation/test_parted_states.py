@@ -105,19 +105,27 @@ def lined_up(found: list[tuple[int, tuple[str, dict[str, Value]], int, int]]) ->
 
 
 @settings(max_examples=60, deadline=None)
-@given(found=happenings, asked=st.lists(st.integers(0, 900), min_size=1, max_size=12), joined=st.booleans())
+@given(
+    found=happenings,
+    asked=st.lists(st.integers(0, 900), min_size=1, max_size=12),
+    joined=st.booleans(),
+    ahead=st.booleans(),
+)
 def test_parts_tell_what_the_whole_state_tells(
-    found: list[tuple[int, tuple[str, dict[str, Value]], int, int]], asked: list[int], joined: bool
+    found: list[tuple[int, tuple[str, dict[str, Value]], int, int]], asked: list[int], joined: bool, ahead: bool
 ) -> None:
     whole = WHOLE[joined]
     events, updates = lined_up(found)
-    states = PartedStates(PARTED[joined], {"retail:1": events})
+    other, _ = lined_up(found[1:])
+    states = PartedStates(PARTED[joined], {"retail:1": events, "retail:2": other})
     states.warm("retail:1", START_MS)
     for hours in sorted(asked):
         now_ms = START_MS + hours * HOUR_MS + 17
         due = [n for n, at in enumerate(events.times) if at <= now_ms]
         state = fold(whole, None, [PositionedUpdate(events.topics[n], n, updates[n]) for n in due]).value
         wanted = read_snapshot(whole, state, now_ms) if due else UNKNOWN_CUSTOMER
+        if ahead:
+            states.read_ahead([("retail:2", now_ms), ("retail:1", now_ms), ("retail:3", now_ms)])
         shown = states.snapshot("retail:1", now_ms)
         assert (shown.known, shown.consents, shown.holdings) == (wanted.known, wanted.consents, wanted.holdings)
         assert {name: repr(value) for name, value in shown.attributes.items()} == {
