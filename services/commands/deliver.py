@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from event_schemas.topics import OUTBOUND
-from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
+from services.adapters.prometheus_metrics import CONTRACT, Declared
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.system_clock import SystemClock
@@ -20,16 +18,15 @@ from services.adapters.ulid_ids import UlidIds
 from services.adapters.webhook_sender import SecretFile, WebhookSender
 from services.adapters.webhooks_file import WebhookEntry, load_webhooks
 from services.bootstrap import (
-    configure_logging,
     node_identity,
     open_clock,
     open_control,
     open_event_stream,
     open_publisher,
 )
-from services.commands.stopping import stop_on_signals
+from services.commands.running_role import run_role
 from services.ports import Clock, EventPublisher, Metrics, SettingsInvalid
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.use_cases.kill_switches import KILL_SWITCH_SET, KillSwitches
 from services.use_cases.outbound_messages import OutboundMessage
 from services.workers.deliver import Deliverer, DeliveryTools
@@ -65,22 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT. Raises SettingsInvalid, BusUnavailable."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every try is what metrics are for
-    asyncio.run(_run(settings))
-    return 0
+    return run_role(_deliver_by_file, METRICS)
 
 
-async def _run(settings: Settings) -> None:
+async def _deliver_by_file(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
     if settings.webhooks_file is None:
         raise SettingsInvalid("KAIROS_WEBHOOKS_FILE: names the file of subscriptions; there is nothing to deliver to")
-    stop, metrics = stop_on_signals(), PrometheusMetrics(METRICS)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every try is what metrics are for
     receivers = Receivers(settings.webhooks_file)
-    async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):
-        _log.info("delivering to %d receivers", len(receivers.entries), extra={"action": "start"})
-        await deliver(settings, receivers, metrics, stop)
-    _log.info("stopped", extra={"action": "stop"})
+    _log.info("delivering to %d receivers", len(receivers.entries), extra={"action": "start"})
+    await deliver(settings, receivers, metrics, stop)
 
 
 class Receivers:

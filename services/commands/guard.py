@@ -3,18 +3,15 @@
 import argparse
 import asyncio
 import logging
-import os
 from contextlib import AsyncExitStack
 
 from decision_engine.guard_terms import GuardTerms
 from event_schemas.topics import DECISIONS, RESPONSES
-from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
+from services.adapters.prometheus_metrics import CONTRACT, Declared
 from services.adapters.redis_client import RedisClient
 from services.adapters.system_clock import SystemClock
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import (
-    configure_logging,
     load_strategy,
     node_identity,
     open_control,
@@ -23,9 +20,9 @@ from services.bootstrap import (
     open_publisher,
     open_strategy_versions,
 )
-from services.commands.stopping import stop_on_signals
+from services.commands.running_role import run_role
 from services.ports import Metrics
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.workers.guard import Guard, GuardTools
 
 NAME = "guard"
@@ -48,17 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT. Raises StrategyInvalid, StoreUnavailable, BusUnavailable, ControlUnread."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    asyncio.run(_run(settings))
-    return 0
-
-
-async def _run(settings: Settings) -> None:
-    stop, metrics = stop_on_signals(), PrometheusMetrics(METRICS)
-    async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):
-        await guard_versions(settings, metrics, stop)
-    _log.info("stopped", extra={"action": "stop"})
+    return run_role(guard_versions, METRICS)
 
 
 async def guard_versions(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:

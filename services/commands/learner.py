@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import logging
-import os
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -24,19 +23,19 @@ from models.manifest import Manifest
 from models.registry import ModelRegistry
 from models.training.recorded_groups import recorded_groups
 from services.adapters.control_topic import ControlTopic, NodeIdentity
-from services.adapters.metrics_page import metrics_page
 from services.adapters.prometheus_metrics import CONTRACT, Declared, PrometheusMetrics
 from services.adapters.ulid_ids import UlidIds
-from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
+from services.bootstrap import LoadedStrategy, open_event_stream, open_publisher
 from services.commands.active_strategy import active_strategy, work_for_active
 from services.commands.model_drift import METRICS as DRIFT_METRICS
 from services.commands.model_drift import export_drift
-from services.commands.stopping import stop_on_signals
+from services.commands.running_role import run_role
 from services.ports import SettingsInvalid
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.use_cases.model_acts import Act, promotion_of, proposal_of
 from services.workers.drift_watch import DriftSchedule, DriftWatch
-from services.workers.learner import Learner, LearnerTools, Learnt
+from services.workers.learner import Learner
+from services.workers.learner_tools import LearnerTools, Learnt
 from services.workers.learning_schedule import LearningSchedule, Timetable, timetable_from
 
 NAME = "learner"
@@ -63,10 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Learns until SIGINT or SIGTERM. Raises StrategyInvalid, SettingsInvalid, BusUnavailable."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    asyncio.run(learn(settings, Asked(models=tuple(args.model), snapshots=args.snapshots)))
-    return 0
+    asked = Asked(models=tuple(args.model), snapshots=args.snapshots)
+
+    async def work(settings: Settings, metrics: PrometheusMetrics, stop: asyncio.Event) -> None:
+        await learn(settings, asked, metrics, stop)
+
+    return run_role(work, {**CONTRACT, **_METRICS, **DRIFT_METRICS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,18 +78,14 @@ class Asked:
     snapshots: Path
 
 
-async def learn(settings: Settings, asked: Asked) -> None:
-    """Runs the role until the process is told to stop; a fit that has begun is finished and registered."""
-    stopping, metrics = stop_on_signals(), PrometheusMetrics({**CONTRACT, **_METRICS, **DRIFT_METRICS})
+async def learn(settings: Settings, asked: Asked, metrics: PrometheusMetrics, stop: asyncio.Event) -> None:
+    """Learns for the active strategy until `stop` is set; a fit that has begun is finished and registered."""
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
         await _learn_for(settings, loaded.strategy, asked, metrics, until)
 
-    async with (
-        metrics_page(settings.host, settings.metrics_port, metrics.exposition),
-        active_strategy(settings, NAME) as active,
-    ):
-        await work_for_active(active, stopping, work)
+    async with active_strategy(settings, NAME) as active:
+        await work_for_active(active, stop, work)
 
 
 async def _learn_for(

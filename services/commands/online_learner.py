@@ -3,22 +3,20 @@
 import argparse
 import asyncio
 import logging
-import os
 import random
 from contextlib import AsyncExitStack
 
 from decision_engine.online import OnlineLearning
-from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
+from services.adapters.prometheus_metrics import Declared
 from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_online_store import ONLINE_LIBRARY, OnlineKeys, RedisOnlineStore
 from services.adapters.system_clock import SystemClock
-from services.bootstrap import UNTRUSTED_END_SLACK, LoadedStrategy, configure_logging, open_clock, open_event_stream
+from services.bootstrap import UNTRUSTED_END_SLACK, LoadedStrategy, open_clock, open_event_stream
 from services.commands.active_strategy import active_strategy, work_for_active
-from services.commands.stopping import stop_on_signals
+from services.commands.running_role import run_role
 from services.ports import Metrics
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.workers.consumer import BatchConsumer, Pace
 from services.workers.online_facts import TOPICS
 from services.workers.online_learner import OnlineLearner, PlacedFact
@@ -46,14 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT, then finishes the batch in hand. Raises ShellError, StrategyInvalid."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    asyncio.run(_run(settings, rebuild=arguments.rebuild))
-    return 0
+
+    async def work(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
+        await learn_for_active(settings, metrics, stop, rebuild=arguments.rebuild)
+
+    return run_role(work, METRICS)
 
 
-async def _run(settings: Settings, *, rebuild: bool) -> None:
-    stop, metrics = stop_on_signals(), PrometheusMetrics(METRICS)
+async def learn_for_active(settings: Settings, metrics: Metrics, stop: asyncio.Event, *, rebuild: bool = False) -> None:
+    """One learner after the other, each by the terms of the strategy active then; the first forgets all evidence
+    where it is to `rebuild`. Raises ShellError, StrategyInvalid."""
     anew = rebuild
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
@@ -67,12 +67,8 @@ async def _run(settings: Settings, *, rebuild: bool) -> None:
         await learn_online(settings, terms, metrics, until, rebuild=anew)
         anew = False
 
-    async with (
-        metrics_page(settings.host, settings.metrics_port, metrics.exposition),
-        active_strategy(settings, NAME) as active,
-    ):
+    async with active_strategy(settings, NAME) as active:
         await work_for_active(active, stop, work)
-    _log.info("stopped", extra={"action": "stop"})
 
 
 async def learn_online(

@@ -4,8 +4,6 @@ store that has lost data what was handed out."""
 import argparse
 import asyncio
 import logging
-import os
-import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -13,8 +11,7 @@ from random import Random
 
 from decision_engine.features.compiled import CompiledFeatures
 from event_schemas.topics import DECISIONS, RESPONSES
-from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
+from services.adapters.prometheus_metrics import Declared
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_volume_holds import RedisVolumeHolds
@@ -22,14 +19,14 @@ from services.adapters.redis_volume_leases import VOLUME_LIBRARY, VolumeKeys
 from services.adapters.ulid_ids import UlidIds
 from services.bootstrap import (
     LoadedStrategy,
-    configure_logging,
     open_clock,
     open_event_stream,
     open_publisher,
 )
 from services.commands.active_strategy import active_strategy, work_for_active
+from services.commands.running_role import run_role
 from services.ports import Metrics
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.workers.pacer import Pacer, PacerTools
 from services.workers.recent_traffic import RecentTraffic
 
@@ -51,17 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Paces until SIGINT or SIGTERM. Raises StrategyInvalid, StoreUnavailable, BusUnavailable."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    asyncio.run(pace(settings))
-    return 0
+    return run_role(pace, _METRICS)
 
 
-async def pace(settings: Settings) -> None:
-    """Runs the role for the active strategy until the process is told to stop; while that has no volumes it waits."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+async def pace(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
+    """Paces for the active strategy until `stop` is set; while that has no volumes it waits."""
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
         if not loaded.strategy.volumes:
@@ -69,17 +60,15 @@ async def pace(settings: Settings) -> None:
             await until.wait()
             return
         async with AsyncExitStack() as stack:
-            pacer = await _open(settings, loaded, stack)
+            pacer = await _open(settings, loaded, metrics, stack)
             _log.info("pacing %d volumes", len(loaded.strategy.volumes), extra={"action": "start"})
             await pacer.run(until)
 
     async with active_strategy(settings, NAME) as active:
-        await work_for_active(active, stopping, work)
+        await work_for_active(active, stop, work)
 
 
-async def _open(settings: Settings, loaded: LoadedStrategy, stack: AsyncExitStack) -> Pacer:
-    metrics = PrometheusMetrics(_METRICS)
-    await stack.enter_async_context(metrics_page(settings.host, settings.metrics_port, metrics.exposition))
+async def _open(settings: Settings, loaded: LoadedStrategy, metrics: Metrics, stack: AsyncExitStack) -> Pacer:
     client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=VOLUME_LIBRARY))
     clock = await stack.enter_async_context(open_clock(settings, client, _keys(settings, loaded.features)))
     tools = PacerTools(
@@ -95,7 +84,7 @@ async def _open(settings: Settings, loaded: LoadedStrategy, stack: AsyncExitStac
     stream = await stack.enter_async_context(open_event_stream(settings, [DECISIONS, RESPONSES]))
     prepared = loaded.prepared
     # Which decisions are sampled need not be repeatable; a fixed seed keeps two runs over one log alike.
-    traffic = RecentTraffic(prepared, prepared.zone, Random(1))  # noqa: S311
+    traffic = RecentTraffic(prepared, prepared.zone, Random(1))  # noqa: S311  # nosec B311
     return Pacer(stream, prepared, traffic, tools)
 
 

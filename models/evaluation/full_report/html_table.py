@@ -9,6 +9,8 @@ from models.evaluation.full_report.svg_plot import interval_glyph
 from models.evaluation.intervals import Estimate
 
 MISSING = "–"
+PERCENT = "{:.2%}"
+"""How shares are written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from html import escape
 
 from models.evaluation.full_report.calibration_curve import CalibrationCurve
 from models.evaluation.full_report.html_table import (
+    PERCENT,
     Content,
     figure,
     figures,
@@ -27,8 +28,6 @@ from models.evaluation.full_report.report_plots import (
 )
 from models.evaluation.full_report.slice_figures import SliceTable
 from models.evaluation.report import METRIC_TITLES
-
-PERCENT = "{:.2%}"
 
 
 def measures_section(report: EvaluationReport) -> Iterator[str]:

@@ -5,6 +5,7 @@ from html import escape
 
 from models.evaluation.full_report.fairness import FairnessTable, GroupFigures
 from models.evaluation.full_report.html_table import (
+    PERCENT,
     Content,
     figure,
     figures,
@@ -19,8 +20,6 @@ from models.evaluation.full_report.html_table import (
 from models.evaluation.full_report.report_content import EvaluationReport
 from models.evaluation.full_report.report_plots import shift_plot, weekly_auc_plot
 from models.evaluation.full_report.score_stability import LARGE_SHIFT, SMALL_SHIFT, Shift
-
-PERCENT = "{:.2%}"
 
 
 def stability_section(report: EvaluationReport) -> Iterator[str]:
