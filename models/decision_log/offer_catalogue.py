@@ -45,10 +45,10 @@ def offers_of_model(facts: Mapping[str, OfferFacts], model: str) -> dict[str, Of
 
 
 def unlearnable_attributes(strategy: Strategy) -> frozenset[str]:
-    """Attributes no model may see: sensitive ones, and moments, which only tell the training period apart."""
-    return frozenset(
-        info.name for info in strategy.dictionary.values() if info.sensitive or info.type is AttributeType.TIMESTAMP
-    )
+    """Attributes no model may see: sensitive ones, what marketing may not use, and moments, which only tell the
+    training period apart."""
+    unfit = (i.name for i in strategy.dictionary.values() if i.sensitive or i.type is AttributeType.TIMESTAMP)
+    return strategy.out_of_marketing | frozenset(unfit)
 
 
 def encode_catalogue(facts: Mapping[str, OfferFacts]) -> str:
