@@ -9,6 +9,8 @@ from services.ports import StoreUnavailable
 
 Partition = tuple[str, int]
 """Topic and partition."""
+_HELD_MOST, _HELD_PAGE = 20_000, 2_000
+"""Holds that are added up for whoever looks at volumes, and how many of them in one answer of the store."""
 
 
 class HoldChange(Protocol):
@@ -98,6 +100,24 @@ class RedisVolumeHolds:
         reply = await self._call("kairos_volume_standing", (self._keys.registry, *pools), ())
         numbers = [_integer(item) for item in reply] if isinstance(reply, list) else []
         return {pool: units for pool, units in zip(pools, numbers, strict=True) if units >= 0}
+
+    async def held(self) -> dict[str, int] | None:
+        """The units of each pool under a hold that waits for a response; None where nobody reads the log for holds, and
+        where there are too many to add up without keeping others waiting."""
+        found: dict[str, int] = {}
+        if await self._client.execute("EXISTS", self._keys.offsets) == 0:
+            return None
+        if _integer(await self._client.execute("ZCARD", self._keys.pending)) > _HELD_MOST:
+            return None
+        for first in range(0, _HELD_MOST, _HELD_PAGE):
+            page = await self._client.execute("ZRANGE", self._keys.pending, first, first + _HELD_PAGE - 1)
+            members = page if isinstance(page, list) else []
+            for member in members:
+                _, pool, units = (member if isinstance(member, bytes) else b"").decode().rsplit(" ", 2)
+                found[pool] = found.get(pool, 0) + int(units)
+            if len(members) < _HELD_PAGE:
+                break
+        return found
 
     async def is_open(self) -> bool:
         """Whether anything is leased."""
