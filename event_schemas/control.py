@@ -201,6 +201,21 @@ class KillSwitch(ChainedAct):
     comment: LongText | None = None
 
 
+class DataExport(ChainedAct):
+    """Somebody took data out of the service: a list of customers, the history."""
+
+    what: Slug
+    """`customers_of_map`, `governance_history`."""
+    part: LongText | None = None
+    """Which part of it, in words; None is all."""
+    attributes: tuple[Identifier, ...] = Field(default=(), max_length=100)
+    """What of each row was taken, beside its identifier."""
+    rows: Whole
+    actor: Actor
+    comment: LongText | None = None
+    """What for."""
+
+
 class ResourcePrices(OwnData):
     """What a unit of each volume is worth now, in minor units of value, and how demand spreads over a day. Nodes let
     prices fade when no newer ones come."""
@@ -324,6 +339,13 @@ class KillSwitchSet(Envelope):
 
     type: Literal["nbo.control.kill_switch.set"] = "nbo.control.kill_switch.set"
     data: KillSwitch
+
+
+class DataExported(Envelope):
+    """Data was taken out of the service."""
+
+    type: Literal["nbo.control.data.exported"] = "nbo.control.data.exported"
+    data: DataExport
 
 
 class PricesSet(Envelope):

@@ -6,7 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from services.adapters.file_strategy_source import load_strategy_texts
+from services.adapters.control_topic import ControlStream, ControlTopic, NodeIdentity
+from services.adapters.file_strategy_source import load_strategy_texts, strategy_document
 from services.adapters.redis_chain_head import RedisChainHead
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_namespaces import RedisNamespaces
@@ -15,9 +16,9 @@ from services.adapters.simulation_process import SimulationProcess
 from services.adapters.strategy_files import CheckedStrategyFiles, KeptSubmissions
 from services.adapters.strategy_versions import StrategyVersions
 from services.adapters.ulid_ids import UlidIds
-from services.ports import EventPublisher, Metrics, StoreUnavailable
+from services.ports import Delivery, EventPublisher, Metrics, StoreUnavailable
 from services.settings import Settings
-from services.use_cases.governance.chain import SUBMITTED, Head
+from services.use_cases.governance.chain import SUBMITTED, Head, is_chained
 from services.use_cases.governance.desk import DeskTerms, GovernanceDesk
 from services.use_cases.governance.log import GovernanceLog
 from services.use_cases.governance.simulations import Simulations
@@ -30,6 +31,10 @@ OpenEnds = Callable[[], AbstractAsyncContextManager[LogEnds]]
 """A reader of the topics that states are folded from."""
 
 
+OpenActs = Callable[[], AbstractAsyncContextManager[ControlStream]]
+"""A reader of the control topic."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeskAccess:
     """What the desk asks of strategies: `serving` is what decides where nothing was ever activated; `read` says what a
@@ -38,6 +43,9 @@ class DeskAccess:
     serving: str
     read: Callable[[str], Awaitable[Version]]
     open_ends: OpenEnds
+    open_acts: OpenActs
+    identity: Callable[[], NodeIdentity]
+    """Of who reads the acts for the audit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +57,7 @@ class Governance:
     submissions: KeptSubmissions
     desk: GovernanceDesk
     simulations: Simulations
+    audit: "AuditOverBus"
 
 
 def governance_over(
@@ -57,8 +66,8 @@ def governance_over(
     """Everything of governance over these connections."""
     acts, submissions, ids = GovernanceLog(), KeptSubmissions(versions), UlidIds()
     acts.subscribe(SUBMITTED, submissions.on_submitted)
-    head = keeping(RedisChainHead(client, settings.namespace))
-    writer = ChainWriter(log=acts, publisher=publisher, ids=ids, on_head=head)
+    head = RedisChainHead(client, settings.namespace)
+    writer = ChainWriter(log=acts, publisher=publisher, ids=ids, on_head=keeping(head))
     namespaces = RedisNamespaces(client, settings.namespace)
     activate = ActivateStrategy(namespaces=namespaces, log=_EndsOnDemand(access.open_ends), writer=writer)
 
@@ -67,13 +76,44 @@ def governance_over(
         await activate.require_ready(await access.read(version))
 
     terms = DeskTerms(serving=lambda: access.serving, requires_simulation=settings.governance_requires_simulation)
-    files = CheckedStrategyFiles(versions, load_strategy_texts)
+    files = CheckedStrategyFiles(versions, load_strategy_texts, strategy_document)
     desk = GovernanceDesk(acts, writer, files, ready, terms)
     work = SimulationProcess(
         archive=settings.archive_path, models=settings.model_path, attribution_seconds=settings.attribution_seconds
     )
     simulations = Simulations(desk, RedisSimulations(client, settings.namespace), work, ids)
-    return Governance(acts=acts, submissions=submissions, desk=desk, simulations=simulations)
+    audit = AuditOverBus(access.open_acts, publisher, access.identity, head)
+    return Governance(acts=acts, submissions=submissions, desk=desk, simulations=simulations, audit=audit)
+
+
+async def read_chain(open_acts: OpenActs, publisher: EventPublisher, identity: NodeIdentity) -> list[bytes | None]:
+    """The records of the chain, in their order, as they stand on the bus. Raises BusUnavailable, ControlUnread."""
+    found: list[bytes | None] = []
+
+    async def on_record(delivery: Delivery) -> None:
+        if is_chained(delivery):
+            found.append(delivery.value)
+
+    async with open_acts() as stream, ControlTopic(stream, publisher, identity, on_record=on_record):
+        return list(found)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOverBus:
+    """Implements `governance.audit.AuditLog`: the topic is read whole for each question, which audits ask rarely."""
+
+    open_acts: OpenActs
+    publisher: EventPublisher
+    identity: Callable[[], NodeIdentity]
+    head: HeadKeeper
+
+    async def records(self) -> list[bytes | None]:
+        """The chain as it stands on the bus. Raises BusUnavailable, ControlUnread."""
+        return await read_chain(self.open_acts, self.publisher, self.identity())
+
+    async def kept_head(self) -> Head | None:
+        """As the store has it. Raises StoreUnavailable."""
+        return await self.head.kept()
 
 
 def keeping(kept: HeadKeeper) -> OnHead:

@@ -22,7 +22,7 @@ FileText = Annotated[str, Field(max_length=500_000)]
 class ActBody(BaseModel):
     """What every act may say. `actor` is for deployments without authentication; elsewhere it is the caller."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     actor: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     comment: Text | None = None
@@ -58,7 +58,7 @@ class SimulationBody(ActBody):
     draft: Annotated[str, Field(max_length=128)] | None = None
     files: Annotated[dict[str, FileText], Field(min_length=1, max_length=200)] | None = None
     against: Annotated[str, Field(max_length=128)] | None = None
-    day: date | None = None
+    day: Annotated[date, Field(strict=False)] | None = None
     days: Annotated[int, Field(ge=1, le=31)] = 1
 
 

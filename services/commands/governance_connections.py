@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from event_schemas.topics import CONTROL
 from services import bootstrap
-from services.adapters.control_topic import ControlTopic
 from services.adapters.redis_chain_head import RedisChainHead
 from services.adapters.redis_client import RedisClient
 from services.adapters.strategy_versions import StrategyVersions
@@ -20,9 +19,9 @@ from services.bootstrap import (
     open_publisher,
     open_strategy_versions,
 )
-from services.ports import Delivery
+from services.governance_wiring import read_chain
 from services.settings import Settings
-from services.use_cases.governance.chain import Head, is_chained
+from services.use_cases.governance.chain import Head
 from services.use_cases.governance.desk import GovernanceDesk
 
 
@@ -54,16 +53,9 @@ async def open_governance(settings: Settings) -> AsyncIterator[OpenDesk]:
 
 async def chain_records(settings: Settings) -> list[bytes | None]:
     """The records of the chain, in their order, as they stand on the bus. Raises BusUnavailable, ControlUnread."""
-    found: list[bytes | None] = []
-
-    async def on_record(delivery: Delivery) -> None:
-        if is_chained(delivery):
-            found.append(delivery.value)
-
-    async with open_publisher(settings) as publisher, open_event_stream(settings, [CONTROL]) as stream:
+    async with open_publisher(settings) as publisher:
         identity = node_identity("audit", UlidIds())
-        async with ControlTopic(stream, publisher, identity, on_record=on_record):
-            return list(found)
+        return await read_chain(lambda: open_event_stream(settings, [CONTROL]), publisher, identity)
 
 
 async def kept_head(settings: Settings) -> Head | None:

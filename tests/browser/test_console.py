@@ -54,12 +54,12 @@ async def choose(page: Page, first_letters: str) -> None:
     await page.keyboard.press("Tab")
 
 
-async def begin_draft(page: Page, onward: str = "/console/work/active/offers/dining_card") -> str:
+async def begin_draft(page: Page, onward: str = "/console/in/active/offers/dining_card") -> str:
     """A draft at that page; answers the draft's part of the address."""
     await page.goto(onward)
     await page.get_by_role("button", name="Begin a draft").click()
     await expect(page.locator(".work-bar.in-draft")).to_be_visible()
-    return page.url.split("/work/")[1].split("/")[0]
+    return page.url.split("/console/in/")[1].split("/")[0]
 
 
 async def ask_for_offers(bank: RunningBank, customers: list[str], name: str) -> dict[str, Any]:
@@ -230,7 +230,7 @@ async def test_a_rule_says_where_it_is_wrong_while_it_is_written(page: Page) -> 
 
 
 async def test_who_matches_now_is_counted_and_named(page: Page, bank: RunningBank) -> None:
-    await page.goto("/console/work/active/offers/dining_card")
+    await page.goto("/console/in/active/offers/dining_card")
     await page.get_by_role("button", name="Who may have it now").click()
     matches = page.locator("#offer-matches .matches")
     await expect(matches).to_contain_text("recorded customers were asked")
@@ -238,7 +238,7 @@ async def test_who_matches_now_is_counted_and_named(page: Page, bank: RunningBan
 
 
 async def test_levers_are_edited_in_place_and_undone(page: Page) -> None:
-    draft = await begin_draft(page, "/console/work/active/levers")
+    draft = await begin_draft(page, "/console/in/active/levers")
     await page.get_by_text("Add a lever").first.click()
     await page.locator("#lever-new-1").select_option("group:cards")
     await page.locator("#lever-new-2").fill("15")
@@ -251,11 +251,11 @@ async def test_levers_are_edited_in_place_and_undone(page: Page) -> None:
         await row.get_by_role("button", name="Save").click()
     await page.goto(f"/console/drafts/{draft}")
     await expect(page.locator("ins").filter(has_text="-20")).to_be_visible()
-    await page.goto(f"/console/work/{draft}/levers")
+    await page.goto(f"/console/in/{draft}/levers")
     await page.locator(".sheet-row").first.get_by_role("button", name="Remove").click()
     await expect(page.locator("#lever-0-2")).to_have_count(0)
     await page.goto(f"/console/drafts/{draft}")
-    await expect(page.get_by_text("Nothing differs.")).to_be_visible()
+    await expect(page.get_by_text("No offer, rule or setting differs")).to_be_visible()
 
 
 async def test_two_who_write_in_one_draft_notice_each_other(open_page: Callable[..., Any]) -> None:
@@ -276,7 +276,7 @@ async def test_two_who_write_in_one_draft_notice_each_other(open_page: Callable[
 
 
 async def test_a_kill_switch_asks_why_and_is_released_again(page: Page) -> None:
-    await page.goto("/console/work/active/offers/dining_card")
+    await page.goto("/console/in/active/offers/dining_card")
     await page.get_by_role("link", name="Stop now").click()
     await page.get_by_role("button", name="Stop now").click()
     await expect(page.locator("#switch-refusal [role=alert]")).to_contain_text("Say what and why")
@@ -318,13 +318,13 @@ async def test_every_page_is_accessible_in_language_theme_and_size(
     open_page: Callable[..., Any], locale: str, theme: str, size: tuple[int, int]
 ) -> None:
     page: Page = await open_page(locale=locale, theme=theme, width=size[0], height=size[1])
-    for name in (*(f"work/active/{each}" for each in PAGES), "drafts", "approvals", "switches"):
+    for name in (*(f"in/active/{each}" for each in PAGES), "drafts", "approvals", "switches"):
         await page.goto(f"/console/{name}")
         await check_accessibility(page)
         assert await fits_its_width(page), name
         if size == (1280, 800) and locale == "en":
             await picture(page, f"console-{name.replace('/', '-')}")
-    await page.goto("/console/work/active/offers")
+    await page.goto("/console/in/active/offers")
     await page.get_by_role("button", name="New offer" if locale == "en" else "新建产品").click()
     await page.wait_for_url("**/offers/new")
     await check_accessibility(page)

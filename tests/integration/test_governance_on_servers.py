@@ -16,6 +16,7 @@ from services.commands import audit, topics
 from services.commands.governance_connections import chain_records, kept_head, open_governance
 from services.settings import Settings
 from services.use_cases.governance import acts
+from services.use_cases.governance.audit import verified
 from services.use_cases.governance.chain import chained_record
 from services.use_cases.governance.state import GovernanceState, Status
 from services.use_cases.governance.writer import ActRefused
@@ -78,11 +79,11 @@ async def test_writers_that_race_all_get_their_acts_into_one_chain(deployment: S
         assert {line.outcome for line in state.history} <= {"valid", "void"}
         assert not state.faults
     records, kept = await chain_records(deployment), await kept_head(deployment)
-    assert audit.verified(records, kept, None) == ([], state.head)
+    assert verified(records, kept, None) == ([], state.head)
     assert kept == state.head, "the store has the newest head"
-    shorter, _ = audit.verified(records[:-1], kept, None)
+    shorter, _ = verified(records[:-1], kept, None)
     assert shorter, "a removed last act is found by the head in the store"
-    by_hand, _ = audit.verified(records[:-1], None, state.head.hash)
+    by_hand, _ = verified(records[:-1], None, state.head.hash)
     assert by_hand, "and by one that was noted"
 
 
@@ -140,7 +141,7 @@ async def test_a_forged_act_and_a_changed_submission_have_no_effect_and_are_foun
         with pytest.raises(ActRefused, match="its files make"):
             await opened.desk.approve("shop-000000000000", actor="li")
     assert not (deployment.strategy_archive / "shop-000000000000").exists()
-    found, _ = audit.verified(await chain_records(deployment), await kept_head(deployment), None)
+    found, _ = verified(await chain_records(deployment), await kept_head(deployment), None)
     assert len(found) == 1
     assert "record 2: kill_switch.set offer:umbrella by sun" in found[0]
 

@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import INVALID, ApiError
-from services.api.screens.console_fields import Posted, choices_in_words, form_fields, texts_of
+from services.api.screens.console_fields import Posted, Shown, choices_in_words, known_lists, texts_of
 from services.api.screens.console_frame import Console, go
 from services.api.screens.console_offer_view import OfferPage
 from services.api.screens.console_work import ACTIVE, Work, place_of
@@ -17,7 +17,7 @@ from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit
 from services.use_cases.authoring.catalogue import STATUSES, Wanted, offer_rows
 from services.use_cases.authoring.entries import Built, Changed, Place, built
-from services.use_cases.authoring.entry_kinds import LAYERS, rule_fields, treatment_fields
+from services.use_cases.authoring.entry_kinds import LAYERS, PARTS, part_fields
 from services.use_cases.authoring.entry_text import entry_text, with_entry_text
 from services.use_cases.authoring.new_offer import MOST_TREATMENTS, CapWords, add_offer
 from services.use_cases.authoring.source_nodes import SourceMap, plain, text_at
@@ -40,19 +40,19 @@ def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
 
     @router.get("")
     async def start(_: Annotated[Visit, reader]) -> Response:
-        return RedirectResponse(f"/console/work/{ACTIVE}/offers", 303)
+        return RedirectResponse(f"/console/in/{ACTIVE}/offers", 303)
 
-    @router.get("/work/{where}/offers")
+    @router.get("/in/{where}/offers")
     async def offers(where: str, visit: Annotated[Visit, reader]) -> Response:
         work = await console.works.open(where)
         return console.page(visit, "console/offers.html", "offers", work, **_listed(console, visit, work))
 
-    @router.get("/work/{where}/offers/list")
+    @router.get("/in/{where}/offers/list")
     async def offer_list(where: str, visit: Annotated[Visit, reader]) -> Response:
         work = await console.works.open(where)
         return console.fragment(visit, "console/offer_list.html", work, **_listed(console, visit, work))
 
-    @router.get("/work/{where}/offers/{name}")
+    @router.get("/in/{where}/offers/{name}")
     async def offer(where: str, name: str, visit: Annotated[Visit, reader]) -> Response:
         work = await console.works.open(where)
         if name == "new":
@@ -64,7 +64,7 @@ def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
 def _making(router: APIRouter, desk: Desk, console: Console) -> None:
     author = Depends(desk.visitor(ApiScope.AUTHOR))
 
-    @router.post("/work/{where}/offers/new")
+    @router.post("/in/{where}/offers/new")
     async def make(where: str, visit: Annotated[Visit, author]) -> Response:
         work = await console.works.open(where)
         texts = texts_of((await visit.form()).fields)
@@ -89,7 +89,7 @@ def _making(router: APIRouter, desk: Desk, console: Console) -> None:
 def _changing(router: APIRouter, desk: Desk, console: Console) -> None:
     author = Depends(desk.visitor(ApiScope.AUTHOR))
 
-    @router.post("/work/{where}/offers/{name}/change")
+    @router.post("/in/{where}/offers/{name}/change")
     async def change(where: str, name: str, visit: Annotated[Visit, author]) -> Response:
         work = await console.works.open(where, visit.request.query_params.get("revision", ""))
         form = await visit.form()
@@ -97,7 +97,7 @@ def _changing(router: APIRouter, desk: Desk, console: Console) -> None:
         how = _change(work, name, form.need("_form"), form.one("_ref"), texts)
         return await _changed(console, visit, work, name, Sent(form.need("_form"), texts, how))
 
-    @router.post("/work/{where}/offers/{name}/drop")
+    @router.post("/in/{where}/offers/{name}/drop")
     async def drop(where: str, name: str, visit: Annotated[Visit, author]) -> Response:
         work = await console.works.open(where, visit.request.query_params.get("revision", ""))
         ref = (await visit.form()).need("_ref")
@@ -109,7 +109,7 @@ def _changing(router: APIRouter, desk: Desk, console: Console) -> None:
             return go(f"{work.path}/offers") if refusal is None else console.refused(visit, refusal.text)
         return await _changed(console, visit, work, name, Sent("drop", {}, lambda w: w.sources.dropped(w.files, place)))
 
-    @router.get("/work/{where}/offers/{name}/text")
+    @router.get("/in/{where}/offers/{name}/text")
     async def text(where: str, name: str, visit: Annotated[Visit, author]) -> Response:
         work = await console.works.open(where)
         entry = work.entry("offer", name)
@@ -134,11 +134,9 @@ def _change(work: Work, name: str, form: str, ref: str, texts: Mapping[str, str]
         return lambda w: w.sources.changed(w.files, entry.place, w.kind("offer").fields, texts)
     if form == "text":
         return lambda w: _with_text(w, entry.place, texts.get("text", ""))
-    if kind not in (*LAYERS, "treatments"):
+    if kind not in PARTS:
         raise ApiError(INVALID, f"There is no form {form}.")
-    fields = treatment_fields(work.locales) if kind == "treatments" else rule_fields(work.locales)
-    if kind != "treatments":
-        texts = {**texts, "when": " ".join(texts.get("when", "").split())}
+    fields = part_fields(kind, work.locales)
     if number == "new":
         return lambda w: _extended(w, entry.place, kind, built(fields, texts))
     place = _own_place(work, name, ref)
@@ -203,7 +201,8 @@ def _offer_values(console: Console, visit: Visit, work: Work, name: str, posted:
         posted=posted,
         stopped=console.stopped(),
     )
-    return {"offer": page.view(), "posted": posted}
+    offer = page.view()
+    return {"offer": offer, "posted": posted, "known": known_lists(page.choices, offer.new_treatment)}
 
 
 def _listed(console: Console, visit: Visit, work: Work) -> dict[str, object]:
@@ -251,8 +250,9 @@ def _new_form(console: Console, visit: Visit, work: Work, posted: Posted) -> Res
 def _new_values(work: Work, visit: Visit, posted: Posted) -> dict[str, object]:
     choices = choices_in_words(work, visit.locale)
     fields = work.kind("offer").fields
+    shown = Shown(work=work, choices=choices, posted=posted if posted.form else None)
     return {
-        "fields": {f.key: f for f in form_fields(work, fields, None, "", choices, posted if posted.form else None)},
+        "fields": {f.key: f for f in shown.fields(fields)},
         "posted": posted,
         "choices": choices,
         "treatments": range(1, MOST_TREATMENTS + 1),

@@ -8,15 +8,13 @@ from fastapi.responses import Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import NOT_FOUND, ApiError
+from services.api.screens.console_changes import changes_between
 from services.api.screens.console_frame import Console, go
+from services.api.screens.console_simulate import newest_simulation
 from services.api.screens.console_work import ACTIVE, Work
 from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit, local_path
-from services.use_cases.authoring.entry_diff import EntryChange, entry_changes
 from services.use_cases.governance.state import Draft
-
-MOST_CHANGES = 200
-"""Shown at once; more are counted."""
 
 
 def draft_routes(desk: Desk, console: Console) -> APIRouter:
@@ -40,17 +38,17 @@ def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
     async def draft(draft: str, visit: Annotated[Visit, reader]) -> Response:
         work = await _opened(console, draft)
         active = console.works.active_version()
+        version = None if work.checked.strategy is None else work.checked.strategy.version
         return console.page(
             visit,
             "console/draft.html",
             "drafts",
             work,
             draft=work.draft,
-            changes=await changes_against(console, work, active),
-            version=None if work.checked.strategy is None else work.checked.strategy.version,
+            changes=await changes_between(console.governance, await console.governance.files(active), work.files),
+            version=version,
             active=active,
-            most_changes=MOST_CHANGES,
-            job_id=None if work.checked.strategy is None else console.jobs.get(work.checked.strategy.version),
+            simulation=await newest_simulation(console, version),
         )
 
     @router.get("/{draft}/check")
@@ -79,8 +77,8 @@ def _acting(router: APIRouter, desk: Desk, console: Console) -> None:
         )
         if refusal is not None:
             return console.refused(visit, refusal.text)
-        onward = local_path(form.one("next", f"/console/work/{ACTIVE}/offers"))
-        return go(onward.replace(f"/work/{ACTIVE}/", f"/work/{draft_id}/", 1))
+        onward = local_path(form.one("next", f"/console/in/{ACTIVE}/offers"))
+        return go(onward.replace(f"/console/in/{ACTIVE}/", f"/console/in/{draft_id}/", 1))
 
     @router.post("/{draft}/rename")
     async def rename(draft: str, visit: Annotated[Visit, author]) -> Response:
@@ -137,12 +135,6 @@ def _draft(console: Console, draft: str) -> Draft:
 async def _opened(console: Console, draft: str) -> Work:
     _draft(console, draft)
     return await console.works.open(draft)
-
-
-async def changes_against(console: Console, work: Work, version: str) -> tuple[EntryChange, ...]:
-    """What the work's files change against a version's."""
-    before = await console.governance.files(version)
-    return entry_changes(work.sources, before, work.files)
 
 
 def link_of(work: Work, path: str) -> str:

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from decision_engine.errors import StrategyInvalid
 from services.api.authentication import ApiScope
+from services.api.screens.console_refusals import refusal_in_words
 from services.api.screens.console_work import ACTIVE, Work, Works
 from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit
@@ -16,20 +17,27 @@ from services.use_cases.authoring.source_edits import EditRefused
 from services.use_cases.authoring.source_nodes import SourceUnreadable
 
 PLACES: tuple[tuple[str, str], ...] = (
-    ("offers", "/console/work/{where}/offers"),
-    ("caps", "/console/work/{where}/caps"),
-    ("levers", "/console/work/{where}/levers"),
-    ("experiments", "/console/work/{where}/experiments"),
+    ("offers", "/console/in/{where}/offers"),
+    ("caps", "/console/in/{where}/caps"),
+    ("levers", "/console/in/{where}/levers"),
+    ("triggers", "/console/in/{where}/triggers"),
+    ("experiments", "/console/in/{where}/experiments"),
+    ("portrait", "/console/in/{where}/portrait"),
     ("drafts", "/console/drafts"),
     ("approvals", "/console/approvals"),
     ("switches", "/console/switches"),
 )
 """Pages of the console by name and path, in the order of the navigation."""
-MORE_PLACES: tuple[tuple[str, str], ...] = ()
+MORE_PLACES: tuple[tuple[str, str], ...] = (
+    ("results", "/console/results"),
+    ("volumes", "/console/volumes"),
+    ("models", "/console/models"),
+    ("decisions", "/console/decisions"),
+    ("history", "/console/history"),
+)
 """Pages that look at what happened, behind these."""
-
-
-_JOBS_KEPT = 100
+_SCOPES = {"history": ApiScope.AUDIT}
+"""What a page asks for, where that is more than reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,6 @@ class Console:
         self.desk = desk
         self.works = works
         self.governance = works.governance
-        self.jobs: dict[str, str] = {}
-        """The newest simulation of each version that was begun on this node."""
 
     def page(self, visit: Visit, template: str, place: str, work: Work | None = None, **values: object) -> Response:
         """A whole page at one of the places."""
@@ -61,7 +67,11 @@ class Console:
 
     def refused(self, visit: Visit, refusal: str) -> Response:
         """A refusal, to be shown at its place."""
-        return self.desk.fragment(visit, "console/refused.html", refusal=refusal)
+        return self.desk.fragment(visit, "console/refused.html", refusal=self.said(visit, refusal))
+
+    def said(self, visit: Visit, refusal: str) -> str:
+        """A refusal of governance in the visit's language."""
+        return refusal_in_words(self.desk.words, visit.locale, refusal)
 
     async def attempt(self, act: Callable[[], Awaitable[object]]) -> Refusal | None:
         """Does it; what is against the rules or cannot be done now is an answer, not an error."""
@@ -76,13 +86,6 @@ class Console:
         except SourceUnreadable as error:
             return Refusal(f"{error} (line {error.line})")
         return None
-
-    def remember_job(self, version: str, job_id: str) -> None:
-        """Keeps in mind which simulation of the version was begun last here, for the newest hundred versions."""
-        self.jobs.pop(version, None)
-        self.jobs[version] = job_id
-        while len(self.jobs) > _JOBS_KEPT:
-            del self.jobs[next(iter(self.jobs))]
 
     def stopped(self) -> frozenset[str]:
         """Names of the offers and groups that a kill switch holds back."""
@@ -100,7 +103,7 @@ class Console:
             "place": place,
             "work": work,
             "places": [(name, path.format(where=where)) for name, path in PLACES],
-            "more_places": MORE_PLACES,
+            "more_places": [row for row in MORE_PLACES if _SCOPES.get(row[0], ApiScope.READ) in visit.client.scopes],
             "waiting": sum(record.status == "submitted" for record in state.versions.values()),
             "open_drafts": len(state.drafts),
             "stopped_now": len(state.engaged),

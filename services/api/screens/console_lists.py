@@ -1,5 +1,7 @@
-"""Lists that are edited in place: contact limits and volumes, levers, groups, experiments and their arms."""
+"""Lists that are edited in place: the contact policy and volumes, levers, weights and groups, experiments with their
+arms, the portrait."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -8,58 +10,72 @@ from fastapi.responses import Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import INVALID, ApiError
-from services.api.screens.console_fields import FormField, Posted, choices_in_words, form_fields, texts_of
+from services.api.screens.console_fields import (
+    FormField,
+    Posted,
+    RowsForm,
+    Shown,
+    choices_in_words,
+    known_lists,
+    texts_of,
+)
 from services.api.screens.console_frame import Console
 from services.api.screens.console_work import Work, place_of
 from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit
-from services.use_cases.authoring.choices import ARMS
-from services.use_cases.authoring.entries import Changed, Place, built
-from services.use_cases.authoring.entry_kinds import ARM_FIELDS, EntryKind, standing_fields
-from services.use_cases.authoring.source_nodes import SourceMap, at, items_at, text_at
+from services.use_cases.authoring.entries import Changed, Entry
+from services.use_cases.authoring.entry_kind import EntryKind
+from services.use_cases.authoring.experiment_kinds import arm_shares
+from services.use_cases.authoring.row_edits import Form, built_form, changed_form
 
 SHEETS: dict[str, tuple[str, ...]] = {
-    "caps": ("limit", "volume"),
-    "levers": ("lever", "group"),
-    "experiments": ("holdout",),
+    "caps": ("policy", "limit", "quiet", "holiday", "service", "volume"),
+    "levers": ("lever", "weight", "group"),
+    "experiments": ("standing", "experiment", "holdout"),
+    "portrait": ("portrait",),
 }
 """Pages and the lists on them."""
+_NAMED = frozenset({"group"})
+"""Lists that get no further entries here: a group is of use only with what else is about it."""
+_BAR = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareView:
+    """An arm's part of the customers, as a share of one and as a bar: from where, how wide."""
+
+    name: str
+    share: float
+    start: float
+    width: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowView:
-    """An entry as a row of fields."""
+    """An entry as a row of fields, with the lists inside it. `shares` of an experiment end with who is in no arm."""
 
     ref: str
     form: str
     label: str
     fields: tuple[FormField, ...]
+    rows: tuple[RowsForm, ...]
     remarks: tuple[str, ...]
+    shares: tuple[ShareView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SheetView:
-    """A list: its rows, and the fields of a new one."""
+    """A list: its rows, and the fields of a new one; `new` is None where there can be no further one."""
 
     kind: str
+    single: bool
     rows: tuple[RowView, ...]
-    new: tuple[FormField, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerArms:
-    """An experiment of the strategy's own with its arms."""
-
-    name: str
-    salt: str
-    arms: tuple[RowView, ...]
-    rest: float
-    """The share of the control arm."""
+    new: RowView | None
 
 
 def list_routes(desk: Desk, console: Console) -> APIRouter:
     """Pages of lists, and their changes."""
-    router = desk.router("/console/work/{where}")
+    router = desk.router("/console/in/{where}")
     reader, author = Depends(desk.visitor(ApiScope.READ)), Depends(desk.visitor(ApiScope.AUTHOR))
 
     async def sheet(where: str, place: str, visit: Visit) -> Response:
@@ -79,6 +95,10 @@ def list_routes(desk: Desk, console: Console) -> APIRouter:
     async def experiments(where: str, visit: Annotated[Visit, reader]) -> Response:
         return await sheet(where, "experiments", visit)
 
+    @router.get("/portrait")
+    async def portrait(where: str, visit: Annotated[Visit, reader]) -> Response:
+        return await sheet(where, "portrait", visit)
+
     _changing(router, console, author)
     return router
 
@@ -95,7 +115,7 @@ def _changing(router: APIRouter, console: Console, author: Any) -> None:
         after = [work]
 
         async def act() -> None:
-            made.append(_change(work, form.need("_form"), form.one("_ref"), texts))
+            made.append(_change(work, place, form.need("_form"), form.one("_ref"), texts))
             if not made[0].faults:
                 after[0] = await console.works.save(work, made[0].files, visit.client.name)
 
@@ -112,108 +132,77 @@ def _changing(router: APIRouter, console: Console, author: Any) -> None:
         return console.fragment(visit, "console/sheet_parts.html", after[0], **values, saved=not posted.form)
 
 
-def _change(work: Work, form: str, ref: str, texts: dict[str, str]) -> Changed:
-    """What a row asks for: `<kind>.new`, `<kind>.drop`, `standing`, `arm`, or a change of the row."""
+def _change(work: Work, sheet: str, form: str, ref: str, texts: Mapping[str, str]) -> Changed:
+    """What a row asks for: `<kind>.new`, `<kind>.drop`, or a change of the row."""
     kind_name, _, act = form.partition(".")
-    if kind_name == "standing":
-        return work.sources.changed(work.files, _standing(work), standing_fields(ARMS), texts)
-    place = place_of(ref) if ref else None
-    if place is not None and place.file not in work.files:
-        raise ApiError(INVALID, "There is no such file.")
-    if kind_name == "arm" and place is not None:
-        return work.sources.changed(work.files, place, ARM_FIELDS, texts)
-    if kind_name not in {name for names in SHEETS.values() for name in names}:
+    if kind_name not in SHEETS[sheet]:
         raise ApiError(INVALID, f"There is no form {form}.")
     kind = work.kind(kind_name)
+    asked = Form(fields=kind.fields, rows=kind.rows)
     if act == "new":
-        made = built(kind.fields, texts)
+        made = built_form(asked, texts)
         if made.faults:
             return Changed(files=work.files, faults=made.faults)
-        return work.sources.with_entry(work.files, kind, made.value)
-    if place is None or place.path[: len(kind.path)] != kind.path:
+        add = work.sources.with_single if kind.single else work.sources.with_entry
+        return add(work.files, kind, made.value)
+    place = place_of(ref)
+    if place.path[: len(kind.path)] != kind.path or place.file not in work.files:
         raise ApiError(INVALID, "This is no entry of the list.")
-    if act == "drop":
+    if act == "drop" and not kind.single:
         return work.sources.dropped(work.files, place)
-    return work.sources.changed(work.files, place, kind.fields, texts)
+    return changed_form(work.sources, work.files, place, asked, texts)
 
 
 def _values(work: Work, visit: Visit, place: str, posted: Posted) -> dict[str, object]:
     choices = choices_in_words(work, visit.locale)
     sheets = [_sheet(work, work.kind(name), choices, posted) for name in SHEETS[place]]
-    values: dict[str, object] = {"sheets": sheets, "posted": posted, "sheet": place}
-    if place == "experiments":
-        values["standing"] = _standing_row(work, posted)
-        values["layers"] = [_layer_arms(work, node, file, path, posted) for file, path, node in _layers(work)]
-    return values
+    forms = [row for sheet in sheets for row in (*sheet.rows, *((sheet.new,) if sheet.new else ()))]
+    known = known_lists(choices, (f for row in forms for f in row.fields), (r for row in forms for r in row.rows))
+    return {"sheets": sheets, "posted": posted, "sheet": place, "known": known}
 
 
 def _sheet(work: Work, kind: EntryKind, choices: dict[str, tuple[tuple[str, str], ...]], posted: Posted) -> SheetView:
-    rows = []
-    for number, entry in enumerate(work.sources.entries(work.files, kind)):
-        form = f"{kind.name}.{number}"
-        rows.append(
-            RowView(
-                ref=entry.place.ref,
-                form=form,
-                label=entry.label,
-                fields=form_fields(
-                    work, kind.fields, entry.node, entry.named, choices, posted if posted.form == form else None
-                ),
-                remarks=tuple(
-                    remark.message
-                    for remark in work.checked.by_field(entry.named, [f.key for f in kind.fields]).get("", ())
-                ),
-            )
-        )
-    form = f"{kind.name}.new"
-    new = form_fields(work, kind.fields, None, "", choices, posted if posted.form == form else None)
-    return SheetView(kind=kind.name, rows=tuple(rows), new=new)
-
-
-def _standing(work: Work) -> Place:
-    """Where the standing experiment stands. Raises ApiError where there is none."""
-    for name, text in work.files.items():
-        if isinstance(at(work.sources.root(text), ("experiment",)), SourceMap):
-            return Place(file=name, path=("experiment",))
-    raise ApiError(INVALID, "The strategy has no standing experiment; add one as text.")
-
-
-def _standing_row(work: Work, posted: Posted) -> RowView | None:
-    try:
-        place = _standing(work)
-    except ApiError:
-        return None
-    entry = work.sources.at(work.files, place)
-    fields = form_fields(
-        work, standing_fields(ARMS), entry.node if entry else None, "experiment", {},
-        posted if posted.form == "standing" else None,
+    sources = work.sources
+    if kind.single:
+        one = sources.single(work.files, kind)
+        entries = [] if one is None else [one]
+    else:
+        entries = list(sources.entries(work.files, kind))
+    shown = Shown(work=work, choices=choices)
+    rows = tuple(
+        _row(shown, kind, f"{kind.name}.{number}", entry, posted) for number, entry in enumerate(entries)
     )  # fmt: skip
-    return RowView(ref=place.ref, form="standing", label="", fields=fields, remarks=())
+    further = kind.name not in _NAMED and not (kind.single and rows)
+    new = _row(shown, kind, f"{kind.name}.new", None, posted) if further else None
+    return SheetView(kind=kind.name, single=kind.single, rows=rows, new=new)
 
 
-def _layers(work: Work) -> list[tuple[str, tuple[str | int, ...], SourceMap]]:
-    return [
-        (entry.place.file, entry.place.path, entry.node)
-        for entry in work.sources.entries(work.files, work.kind("experiment"))
-    ]
+def _row(shown: Shown, kind: EntryKind, form: str, entry: Entry | None, posted: Posted) -> RowView:
+    mine = Shown(
+        work=shown.work,
+        choices=shown.choices,
+        node=None if entry is None else entry.node,
+        named="" if entry is None else entry.named,
+        posted=posted if posted.form == form else None,
+    )
+    return RowView(
+        ref="" if entry is None else entry.place.ref,
+        form=form,
+        label="" if entry is None else entry.label,
+        fields=mine.fields(kind.fields),
+        rows=mine.rows(kind.rows),
+        remarks=mine.loose(kind.fields, kind.rows),
+        shares=() if entry is None or kind.name not in ("experiment", "standing") else _shares(entry, kind),
+    )
 
 
-def _layer_arms(work: Work, node: SourceMap, file: str, path: tuple[str | int, ...], posted: Posted) -> LayerArms:
-    name = text_at(node, ("name",))
-    arms = []
-    for number, arm in items_at(node, ("arms",)):
-        place = Place(file=file, path=(*path, "arms", number))
-        label = text_at(arm, ("name",))
-        named = f"experiments[{name}].arms[{label}]"
-        form = f"arm.{name}.{number}"
-        fields = form_fields(work, ARM_FIELDS, arm, named, {}, posted if posted.form == form else None)
-        arms.append(RowView(ref=place.ref, form=form, label=label, fields=fields, remarks=()))
-    shares = [_share(text_at(arm, ("share",))) for _, arm in items_at(node, ("arms",))]
-    return LayerArms(name=name, salt=text_at(node, ("salt",)), arms=tuple(arms), rest=max(0.0, 1 - sum(shares)))
-
-
-def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+def _shares(entry: Entry, kind: EntryKind) -> tuple[ShareView, ...]:
+    """The arms one after another, and whoever is left: `full` of the standing experiment, `control` of others."""
+    arms = [(name, share) for name, share in arm_shares(entry.node) if share > 0]
+    arms.append(("full" if kind.single else "control", max(0.0, 1 - sum(share for _, share in arms))))
+    found, start = [], 0.0
+    for name, share in arms:
+        width = min(share, 1 - start)
+        found.append(ShareView(name=name, share=share, start=round(start * _BAR, 1), width=round(width * _BAR, 1)))
+        start += width
+    return tuple(found)

@@ -5,21 +5,30 @@ from dataclasses import dataclass
 
 from decision_engine.identifiers import PlacementId, TreatmentName
 from decision_engine.offers import Offer, Rule, Treatment
-from services.api.screens.console_fields import FormField, Posted, choices_in_words, form_fields
+from services.api.screens.console_fields import FormField, Posted, Shown, choices_in_words
 from services.api.screens.console_work import Work
 from services.use_cases.authoring.catalogue import Preview, lever_now, previews, status_of
 from services.use_cases.authoring.entries import Entry, Place
-from services.use_cases.authoring.entry_kinds import LAYERS, rule_fields, treatment_fields
+from services.use_cases.authoring.entry_kinds import LAYERS, PARTS, part_fields, treatment_fields
 from services.use_cases.authoring.fields import Field
 from services.use_cases.authoring.rule_editing import RuleEditing
-from services.use_cases.authoring.source_nodes import SourceAlias, SourceMap, at, items_at, scalar_at, text_at
+from services.use_cases.authoring.source_nodes import (
+    SourceAlias,
+    SourceMap,
+    at,
+    items_at,
+    labelled,
+    scalar_at,
+    text_at,
+)
 
 Choices = Mapping[str, Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleView:
-    """A rule: its own, with a form, or one that comes from a policy (no fields). `said` is what it says in words."""
+    """A rule: its own, with a form, or one that comes from a policy (no fields). `said` is what it says in words; a
+    reason's `text` is what is told, a weight's the percentage."""
 
     id: str
     form: str
@@ -34,7 +43,7 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerView:
-    """The rules of a layer: those of policies, and the offer's own."""
+    """The rules of a layer, those of policies and the offer's own; the reasons; or the context weights."""
 
     name: str
     inherited: tuple[RuleView, ...]
@@ -74,9 +83,10 @@ class OfferView:
     file: str
     facts: tuple[FormField, ...]
     layers: tuple[LayerView, ...]
+    reasons: LayerView
+    weights: LayerView
     treatments: tuple[TreatmentView, ...]
     new_treatment: tuple[FormField, ...]
-    reasons: tuple[tuple[str, str, str], ...]
     about: tuple[tuple[str, str], ...]
     remarks: tuple[str, ...]
     """What belongs to no field."""
@@ -99,7 +109,7 @@ class OfferPage:
     def view(self) -> OfferView:
         """Everything on the page."""
         work, entry = self.work, self.entry
-        choices = choices_in_words(work, self.locale)
+        choices = self.choices
         fields = work.kind("offer").fields
         offer = next((each for each in work.strategy.offers if each.name == entry.label), None)
         titles = {each: text_at(entry.node, ("title", each)) for each in work.locales}
@@ -117,19 +127,25 @@ class OfferPage:
             file=entry.place.file,
             facts=self._fields(fields, entry.node, entry.named, choices, "facts"),
             layers=tuple(self._layer(layer, offer, choices) for layer in LAYERS),
+            reasons=self._layer("reasons", None, choices),
+            weights=self._layer("context_weights", None, choices),
             treatments=tuple(self._treatments(choices)),
             new_treatment=self._fields(treatment_fields(work.locales), None, "", choices, "treatments.new"),
-            reasons=tuple(self._reasons()),
             about=tuple(_about(work, entry.label)),
             remarks=_loose(work, entry, [field.key for field in fields]),
             conditions=() if offer is None else conditions_of(offer),
         )
 
+    @property
+    def choices(self) -> Choices:
+        """What its fields may be chosen from."""
+        return choices_in_words(self.work, self.locale)
+
     def _fields(
         self, fields: Sequence[Field], node: SourceMap | None, named: str, choices: Choices, form: str
     ) -> tuple[FormField, ...]:
         posted = self.posted if self.posted.form == form else None
-        return form_fields(self.work, fields, node, named, choices, posted)
+        return Shown(work=self.work, choices=choices, node=node, named=named, posted=posted).fields(fields)
 
     def _layer(self, layer: str, offer: Offer | None, choices: Choices) -> LayerView:
         own = tuple(self._rule(layer, number, node, choices) for number, node in items_at(self.entry.node, (layer,)))
@@ -140,7 +156,7 @@ class OfferPage:
             inherited=tuple(self._inherited(rule) for rule in inherited),
             own=own,
             shared=isinstance(at(self.entry.node, (layer,)), SourceAlias),
-            new=self._fields(rule_fields(self.work.locales), None, "", choices, f"{layer}.new"),
+            new=self._fields(part_fields(layer, self.work.locales), None, "", choices, f"{layer}.new"),
         )
 
     def _inherited(self, rule: Rule) -> RuleView:
@@ -149,18 +165,18 @@ class OfferPage:
         return RuleView(id=rule.id, form="", when=rule.when, code=rule.code, text=text, said=said)
 
     def _rule(self, layer: str, number: int, node: SourceMap, choices: Choices) -> RuleView:
-        name = text_at(node, ("id",)) or str(number)
-        named, form = f"{self.entry.named}.{layer}[{name}]", f"{layer}.{number}"
-        when = text_at(node, ("when",))
+        form = f"{layer}.{number}"
+        named = f"{self.entry.named}.{labelled(self.entry.node, (layer, number))}"
+        when, weight = text_at(node, ("when",)), text_at(node, ("weight",))
         return RuleView(
-            id=name,
+            id=text_at(node, ("id",)) or str(number),
             form=form,
             when=when,
             code=text_at(node, ("code",)),
-            text=text_at(node, ("text", self.locale)),
+            text=text_at(node, ("text", self.locale)) or (f"{float(weight):+g} %" if _is_number(weight) else weight),
             said=self.editing.said(when, self.locale) or "",
             ref=self._place(layer, number).ref,
-            fields=self._fields(rule_fields(self.work.locales), node, named, choices, form),
+            fields=self._fields(part_fields(layer, self.work.locales), node, named, choices, form),
             remarks=tuple(remark.message for remark in self.work.checked.under(named)),
         )
 
@@ -175,15 +191,9 @@ class OfferPage:
                 form=form,
                 ref=self._place("treatments", number).ref,
                 fields=self._fields(treatment_fields(locales), node, named, choices, form),
-                looks=tuple(previews([_as_treatment(node, locales)], locales)),
+                looks=tuple(previews([_as_treatment(node, locales, self.entry.node)], locales)),
                 remarks=tuple(remark.message for remark in self.work.checked.under(named)),
             )
-
-    def _reasons(self) -> Iterator[tuple[str, str, str]]:
-        for _, node in items_at(self.entry.node, ("reasons",)):
-            when = text_at(node, ("when",))
-            said = self.editing.said(when, self.locale) or when
-            yield text_at(node, ("code",)), text_at(node, ("text", self.locale)), said
 
     def _place(self, key: str, number: int) -> Place:
         return Place(file=self.entry.place.file, path=(*self.entry.place.path, key, number))
@@ -194,8 +204,8 @@ def conditions_of(offer: Offer) -> tuple[str, ...]:
     return tuple(rule.when for rule in (*offer.eligibility, *offer.applicability, *offer.suitability))
 
 
-def _as_treatment(node: SourceMap, locales: Sequence[str]) -> Treatment:
-    """A treatment as written, sound or not, to be shown."""
+def _as_treatment(node: SourceMap, locales: Sequence[str], offer: SourceMap) -> Treatment:
+    """A treatment of the offer as written, sound or not, to be shown."""
     placements = at(node, ("placements",))
     names = [str(getattr(item, "value", "")) for item in getattr(placements, "items", ())]
     content = {
@@ -208,6 +218,10 @@ def _as_treatment(node: SourceMap, locales: Sequence[str]) -> Treatment:
         placements=tuple(PlacementId(name) for name in names),
         content=content,
         script={locale: text_at(node, ("script", locale)) for locale in locales},
+        disclosure={
+            locale: text_at(node, ("disclosure", locale)) or text_at(offer, ("disclosure", locale))
+            for locale in locales
+        },
     )
 
 
@@ -220,8 +234,16 @@ def _about(work: Work, offer: str) -> Iterator[tuple[str, str]]:
 
 
 def _loose(work: Work, entry: Entry, keys: Sequence[str]) -> tuple[str, ...]:
-    remarks = work.checked.by_field(entry.named, [*keys, *LAYERS, "treatments"]).get("", ())
+    remarks = work.checked.by_field(entry.named, [*keys, *PARTS]).get("", ())
     return tuple(f"{remark.file}:{remark.line}: {remark.path}: {remark.message}" for remark in remarks)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _whole(value: object) -> int:

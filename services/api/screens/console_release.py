@@ -1,7 +1,7 @@
 """What happens to a version: approved or declined by a second person, active for a share or for all, rolled back; and
 the kill switches."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, cast, get_args
 from zoneinfo import ZoneInfo
 
@@ -10,15 +10,14 @@ from fastapi.responses import Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import INVALID, NOT_FOUND, ApiError
-from services.api.screens.console_drafts import MOST_CHANGES
+from services.api.screens.console_changes import changes_between
 from services.api.screens.console_fields import choices_in_words
 from services.api.screens.console_frame import Console, Refusal, go
+from services.api.screens.console_simulate import newest_simulation
 from services.api.screens.console_work import ACTIVE
 from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit
-from services.use_cases.authoring.entries import Sources
-from services.use_cases.authoring.entry_diff import entry_changes
-from services.use_cases.governance.state import StrategyRecord, SwitchKind
+from services.use_cases.governance.state import Status, StrategyRecord, SwitchKind
 from services.use_cases.governance.writer import ActRefused
 
 _ORDER = {"submitted": 0, "approved": 1, "canary": 2, "active": 3, "declined": 4, "retired": 5}
@@ -36,7 +35,6 @@ def release_routes(desk: Desk, console: Console) -> APIRouter:
 
 def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
     reader = Depends(desk.visitor(ApiScope.READ))
-    sources = Sources(console.works.tools.read)
 
     @router.get("/approvals")
     async def approvals(visit: Annotated[Visit, reader]) -> Response:
@@ -56,9 +54,8 @@ def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
     @router.get("/versions/{version}")
     async def version(version: str, visit: Annotated[Visit, reader]) -> Response:
         record, active = _record(console, version), console.works.active_version()
-        against = active if active != version else record.base_version or active
-        before = await console.governance.files(against)
-        changes = entry_changes(sources, before, await console.governance.files(version))
+        against = visit.request.query_params.get("against") or _beside(record, active)
+        before, after = await console.governance.files(against), await console.governance.files(version)
         state = console.governance.state()
         return console.page(
             visit,
@@ -67,15 +64,17 @@ def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
             record=record,
             active=active,
             against=against,
-            changes=changes,
-            most_changes=MOST_CHANGES,
-            job_id=console.jobs.get(version),
+            changes=await changes_between(console.governance, before, after),
+            others=[name for name in state.versions if name != version],
+            simulation=await newest_simulation(console, version),
             simulations=tuple(reversed(state.simulations.get(version, ()))),
             history=[line for line in state.history if line.about == version],
-            refusal=console.governance.approval_refusal(version, visit.client.name),
+            refusal=console.said(visit, console.governance.approval_refusal(version, visit.client.name) or ""),
             is_canary=state.canary is not None and state.canary.version == version,
+            is_scheduled=state.scheduled is not None and state.scheduled.version == version,
             share=None if state.canary is None else state.canary.share,
             previous=state.previous,
+            state=state,
             live=desk.runtime.live().prepared.strategy.version,
             pending=desk.runtime.pending(),
         )
@@ -109,9 +108,11 @@ def _activating(router: APIRouter, desk: Desk, console: Console) -> None:
     @router.post("/versions/{version}/activate")
     async def activate(version: str, visit: Annotated[Visit, approver]) -> Response:
         form = await visit.form()
-        share = _share(form.one("share", "100"))
-        zone = desk.runtime.live().prepared.zone
-        at = _moment(form.one("at"), ZoneInfo(str(zone)))
+        try:
+            share = _share(form.one("share", "100"))
+            at = _moment(form.one("at"), ZoneInfo(str(desk.runtime.live().prepared.zone)))
+        except _FieldWrong as wrong:
+            return console.refused(visit, desk.words.text(f"console_release.{wrong}", visit.locale))
         refusal = await console.attempt(
             lambda: console.governance.activate(
                 version, actor=visit.client.name, share=share, effective_at=at, comment=form.one("comment") or None
@@ -129,8 +130,17 @@ def _activating(router: APIRouter, desk: Desk, console: Console) -> None:
         )
         return go("/console/approvals") if refusal is None else console.refused(visit, refusal.text)
 
+    _retiring(router, desk, console)
+
+
+def _retiring(router: APIRouter, desk: Desk, console: Console) -> None:
+    """Whoever writes may take a submission back; what was approved is for approvers."""
+    reader = Depends(desk.visitor(ApiScope.READ))
+
     @router.post("/versions/{version}/retire")
-    async def retire(version: str, visit: Annotated[Visit, approver]) -> Response:
+    async def retire(version: str, visit: Annotated[Visit, reader]) -> Response:
+        if not (_record(console, version).status is Status.SUBMITTED and ApiScope.AUTHOR in visit.client.scopes):
+            visit.client.require(ApiScope.APPROVE)
         comment = (await visit.form()).one("comment") or None
         refusal = await console.attempt(
             lambda: console.governance.retire(version, actor=visit.client.name, comment=comment)
@@ -191,6 +201,11 @@ def _require_known(console: Console, kind: str, name: str) -> None:
         raise ActRefused(f"{kind} {name}: what is active has no such {kind}")
 
 
+def _beside(record: StrategyRecord, active: str) -> str:
+    """What a version is shown against: what decides; what decides, against what it began with."""
+    return active if active != record.version else record.base_version or active
+
+
 def _record(console: Console, version: str) -> StrategyRecord:
     found = console.governance.state().versions.get(version)
     if found is None:
@@ -202,22 +217,27 @@ def _onward(console: Console, visit: Visit, version: str, refusal: Refusal | Non
     return go(f"/console/versions/{version}") if refusal is None else console.refused(visit, refusal.text)
 
 
+class _FieldWrong(Exception):
+    """A field that cannot be taken; the text is the key of the words that say why."""
+
+
 def _share(text: str) -> float | None:
-    """Per cent to a share; 100 is everybody. Raises ApiError."""
+    """Per cent to a share; None is everybody, 100. Raises _FieldWrong."""
     try:
         percent = float(text.strip().rstrip("%"))
     except ValueError:
         percent = -1.0
     if not 0 < percent <= 100:
-        raise ApiError(INVALID, "The share is a number above 0, up to 100 per cent.")
+        raise _FieldWrong("share_wrong")
     return None if percent == 100 else percent / 100
 
 
 def _moment(text: str, zone: ZoneInfo) -> datetime | None:
-    """A local moment of the bank. Raises ApiError."""
-    if not text:
-        return None
+    """A local moment of the bank that is still to come; None is at once. Raises _FieldWrong."""
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=zone)
+        at = datetime.fromisoformat(text).replace(tzinfo=zone) if text else None
     except ValueError as error:
-        raise ApiError(INVALID, "The moment is no date and time.") from error
+        raise _FieldWrong("moment_wrong") from error
+    if at is not None and at <= datetime.now(UTC):
+        raise _FieldWrong("moment_past")
+    return at

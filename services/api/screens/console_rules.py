@@ -1,5 +1,6 @@
 """What the rule editor fetches while somebody writes: completion, check, and who matches now."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import orjson
@@ -13,12 +14,13 @@ from services.api.screens.console_offer_view import conditions_of
 from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit
 from services.use_cases.authoring.ask_matches import AskMatches
-from services.use_cases.authoring.rule_editing import all_of
+from services.use_cases.authoring.rule_editing import RuleEditing, all_of
+from services.use_cases.authoring.trigger_editing import matching_event
 
 
 def rule_routes(desk: Desk, console: Console) -> APIRouter:
     """Answers about conditions, in the words of a work's strategy."""
-    router = desk.router("/console/work/{where}/rules")
+    router = desk.router("/console/in/{where}/rules")
     reader = Depends(desk.visitor(ApiScope.READ))
     runtime = desk.runtime
     ask = AskMatches(live=runtime.live, sample=console.works.tools.sample, clock=runtime.clock)
@@ -28,10 +30,9 @@ def rule_routes(desk: Desk, console: Console) -> APIRouter:
     async def complete(where: str, visit: Annotated[Visit, reader]) -> Response:
         work = await console.works.open(where)
         query = visit.request.query_params
-        text, at = query.get("when", ""), query.get("at", "")
-        found = console.works.editing(work.strategy).complete(
-            text, int(at) if at.isdecimal() else len(text), visit.locale
-        )
+        text, at = query.get("_text", ""), query.get("_at", "")
+        editing = _editing(console.works.editing(work.strategy), query)
+        found = editing.complete(text, int(at) if at.isdecimal() else len(text), visit.locale)
         rows = [
             {
                 "insert": each.insert,
@@ -51,6 +52,19 @@ def rule_routes(desk: Desk, console: Console) -> APIRouter:
     return router
 
 
+def _written(query: Mapping[str, str]) -> str:
+    """The condition of the box that asks: `_field` names it among the fields of its form."""
+    return query.get(query.get("_field", "when"), "")
+
+
+def _editing(rules: RuleEditing, query: Mapping[str, str]) -> RuleEditing:
+    """Who knows the names that a box may use: `_names` says whose they are, and the form which event is meant."""
+    names, field = query.get("_names", "rule"), query.get("_field", "")
+    if names == "event":
+        return rules.about_event(query.get(f"{field.rpartition('.')[0]}.event", ""))
+    return rules.about_guard(matching_event(query)) if names == "guard" else rules
+
+
 def _answers(router: APIRouter, desk: Desk, console: Console, ask: AskMatches) -> None:
     reader = Depends(desk.visitor(ApiScope.READ))
 
@@ -58,16 +72,16 @@ def _answers(router: APIRouter, desk: Desk, console: Console, ask: AskMatches) -
     async def check(where: str, visit: Annotated[Visit, reader]) -> Response:
         work = await console.works.open(where)
         query = visit.request.query_params
-        when = query.get("when") or query.get("rule.when") or ""
-        checked = console.works.editing(work.strategy).check(when)
+        when = _written(query)
+        checked = _editing(console.works.editing(work.strategy), query).check(when)
         return desk.fragment(visit, "console/rule_check.html", when=when, checked=checked)
 
     @router.get("/matches")
     async def matches(where: str, visit: Annotated[Visit, reader]) -> Response:
         work = await console.works.open(where)
         query = visit.request.query_params
-        editing = console.works.editing(work.strategy)
-        when = query.get("when") or query.get("rule.when") or ""
+        editing = _editing(console.works.editing(work.strategy), query)
+        when = _written(query)
         offer = next((o for o in work.strategy.offers if o.name == query.get("offer")), None)
         if not when and offer is not None:
             when = all_of(conditions_of(offer)) or "true"

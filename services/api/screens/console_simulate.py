@@ -1,6 +1,7 @@
 """Simulations at the console: begun for a draft or a version, watched, and shown side by side with what is active."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,7 +14,9 @@ from services.api.errors import NOT_FOUND, UNAVAILABLE, ApiError
 from services.api.screens.console_frame import Console
 from services.api.screens.desk import Desk
 from services.api.screens.visits import Visit
+from services.ports import StoreUnavailable
 from services.use_cases.governance.simulations import SimulationAsked, SimulationJob, Simulations
+from services.use_cases.governance.state import Simulation
 
 STAGES = ("sorting the archive by customer", "folding what customers did before", "deciding again", "adding up")
 """The stages of a simulation in their order, for the words of the screen."""
@@ -48,7 +51,7 @@ class TenthBar:
 def simulate_routes(desk: Desk, console: Console) -> APIRouter:
     """Starting, watching, cancelling, reading."""
     router = desk.router("/console/simulations")
-    reader, author = Depends(desk.visitor(ApiScope.READ)), Depends(desk.visitor(ApiScope.AUTHOR))
+    author = Depends(desk.visitor(ApiScope.AUTHOR))
 
     @router.post("")
     async def start(visit: Annotated[Visit, author]) -> Response:
@@ -69,29 +72,12 @@ def simulate_routes(desk: Desk, console: Console) -> APIRouter:
 
         refusal = await console.attempt(act)
         if refusal is not None:
-            return console.fragment(visit, "console/simulation.html", job=None, refusal=refusal.text, report=None)
-        console.remember_job(begun[0].version, begun[0].id)
+            return console.fragment(
+                visit, "console/simulation.html", job=None, refusal=console.said(visit, refusal.text), report=None
+            )
         return _part(console, visit, begun[0], None)
 
-    @router.get("/{job_id}/part")
-    async def part(job_id: str, visit: Annotated[Visit, reader]) -> Response:
-        job, report = await _found(desk, job_id)
-        return _part(console, visit, job, report)
-
-    @router.get("/{job_id}")
-    async def page(job_id: str, visit: Annotated[Visit, reader]) -> Response:
-        job, report = await _found(desk, job_id)
-        return console.page(
-            visit, "console/simulation_page.html", "drafts", job=job, report=report, stages=STAGES, refusal=""
-        )
-
-    @router.get("/{job_id}/report")
-    async def whole(job_id: str, _: Annotated[Visit, reader]) -> Response:
-        report = await _simulations(desk).report(job_id)
-        if report is None:
-            raise ApiError(NOT_FOUND, "The report of this simulation is not kept any more.")
-        headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
-        return HTMLResponse(report.page, headers=headers)
+    _reading(router, desk, console)
 
     @router.post("/{job_id}/cancel")
     async def cancel(job_id: str, visit: Annotated[Visit, author]) -> Response:
@@ -101,6 +87,54 @@ def simulate_routes(desk: Desk, console: Console) -> APIRouter:
         return _part(console, visit, job, None)
 
     return router
+
+
+def _reading(router: APIRouter, desk: Desk, console: Console) -> None:
+    """How far one is; and the reports, which the history names and the store keeps, so that any node has them."""
+    reader = Depends(desk.visitor(ApiScope.READ))
+
+    @router.get("/reports/{digest}")
+    async def page(digest: str, visit: Annotated[Visit, reader]) -> Response:
+        recorded = _recorded(console, digest)
+        report = await _report(desk, digest)
+        return console.page(
+            visit, "console/simulation_page.html", "approvals", recorded=recorded, digest=digest, report=report
+        )
+
+    @router.get("/reports/{digest}/part")
+    async def kept(digest: str, visit: Annotated[Visit, reader]) -> Response:
+        report = await _report(desk, digest)
+        return console.fragment(visit, "console/simulation_report.html", digest=digest, report=report)
+
+    @router.get("/reports/{digest}/whole")
+    async def whole(digest: str, _: Annotated[Visit, reader]) -> Response:
+        report = await _simulations(desk).report(digest)
+        if report is None:
+            raise ApiError(NOT_FOUND, "The report of this simulation is not kept any more.")
+        headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}
+        return HTMLResponse(report.page, headers=headers)
+
+    @router.get("/{job_id}/part")
+    async def part(job_id: str, visit: Annotated[Visit, reader]) -> Response:
+        job = await _simulations(desk).get(job_id)
+        if job is None:
+            raise ApiError(NOT_FOUND, "There is no such simulation any more.")
+        return _part(console, visit, job, None if job.report_digest is None else await _report(desk, job.report_digest))
+
+
+async def newest_simulation(console: Console, version: str | None) -> str | None:
+    """Where the page of a version finds its newest simulation: how far it is, or its report; None without any. The
+    store tells of those under way and ended otherwise, the history of those that came to something."""
+    simulations = console.desk.runtime.simulations
+    if version is None or simulations is None:
+        return None
+    job: SimulationJob | None = None
+    with suppress(StoreUnavailable):  # the history is at hand all the same
+        job = await simulations.newest(version)
+    if job is not None and job.state != "done":
+        return f"/console/simulations/{job.id}/part"
+    recorded = console.governance.state().simulations.get(version, ())
+    return f"/console/simulations/reports/{recorded[-1].report_digest}/part" if recorded else None
 
 
 def _simulations(desk: Desk) -> Simulations:
@@ -114,13 +148,18 @@ def _part(console: Console, visit: Visit, job: SimulationJob, report: ReportView
     return console.fragment(visit, "console/simulation.html", job=job, report=report, stages=STAGES, refusal="")
 
 
-async def _found(desk: Desk, job_id: str) -> tuple[SimulationJob, ReportView | None]:
-    simulations = _simulations(desk)
-    job = await simulations.get(job_id)
-    if job is None:
-        raise ApiError(NOT_FOUND, "There is no such simulation any more.")
-    report = await simulations.report(job_id) if job.state == "done" else None
-    return job, None if report is None else report_view(orjson.loads(report.document))
+def _recorded(console: Console, digest: str) -> Simulation:
+    """What the history says of the simulation with this report. Raises ApiError (not found)."""
+    for simulations in console.governance.state().simulations.values():
+        for simulation in simulations:
+            if simulation.report_digest == digest:
+                return simulation
+    raise ApiError(NOT_FOUND, "There is no such simulation in the history.")
+
+
+async def _report(desk: Desk, digest: str) -> ReportView | None:
+    report = await _simulations(desk).report(digest)
+    return None if report is None else report_view(orjson.loads(report.document))
 
 
 def report_view(document: Mapping[str, Any]) -> ReportView:

@@ -11,7 +11,8 @@ from services.api.errors import NOT_FOUND, ApiError
 from services.api.runtime import ApiRuntime
 from services.use_cases.authoring.draft_check import CheckedFiles, check_files
 from services.use_cases.authoring.entries import Entry, Files, Place, Sources
-from services.use_cases.authoring.entry_kinds import EntryKind, kinds
+from services.use_cases.authoring.entry_kind import EntryKind
+from services.use_cases.authoring.entry_kinds import kinds
 from services.use_cases.authoring.rule_editing import RuleEditing
 from services.use_cases.authoring.source_nodes import items_at, text_at
 from services.use_cases.authoring.tools import AuthoringTools
@@ -45,7 +46,7 @@ class Work:
     @property
     def path(self) -> str:
         """Where its pages are."""
-        return f"/console/work/{self.where}"
+        return f"/console/in/{self.where}"
 
     @property
     def locales(self) -> tuple[str, ...]:
@@ -83,6 +84,8 @@ class Works:
         self._sources = Sources(tools.read)
         self._checks: OrderedDict[tuple[str, bool], CheckedFiles] = OrderedDict()
         self._editing: OrderedDict[str, RuleEditing] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        """Files that were read lately."""
 
     async def open(self, where: str, revision: str = "") -> Work:
         """`revision` is that at which somebody has seen the draft, if they say so: saving it later than others is
@@ -115,6 +118,12 @@ class Works:
         )
         return await self._work(saved, work.base_version, work.base, files)
 
+    async def warm(self) -> None:
+        """Makes ready what the first page of the console needs. Raises StrategyUnknown."""
+        work = await self.open(ACTIVE)
+        with short_turns():
+            await asyncio.to_thread(self.editing, work.strategy)
+
     async def thoroughly(self, files: Files) -> CheckedFiles:
         """The check with its findings."""
         return await self._checked(files, thoroughly=True)
@@ -133,7 +142,12 @@ class Works:
         return found
 
     async def _work(self, draft: Draft | None, version: str, base: Files, files: Files) -> Work:
-        checked = await self._checked(files, thoroughly=False)
+        serving = self.runtime.live().prepared.strategy
+        if draft is None and serving.version == version:  # what decides has been loaded, and by the same loader
+            checked = CheckedFiles(strategy=serving, remarks=())
+            await self._read(files)
+        else:
+            checked = await self._checked(files, thoroughly=False)
         strategy = checked.strategy or (await self._checked(base, thoroughly=False)).strategy
         return Work(
             where=ACTIVE if draft is None else draft.id,
@@ -142,9 +156,19 @@ class Works:
             base=base,
             files=files,
             checked=checked,
-            strategy=strategy or self.runtime.live().prepared.strategy,
+            strategy=strategy or serving,
             sources=self._sources,
         )
+
+    async def _read(self, files: Files) -> None:
+        """Has the files read, once, without holding up whoever else this process serves."""
+        key = digest(files)
+        if key not in self._seen:
+            with short_turns():
+                await asyncio.to_thread(self._sources.read_all, files)
+            self._seen[key] = None
+            while len(self._seen) > _KEPT:
+                self._seen.popitem(last=False)
 
     async def _checked(self, files: Files, *, thoroughly: bool) -> CheckedFiles:
         key = digest(files), thoroughly
@@ -152,6 +176,7 @@ class Works:
         if found is None:
             with short_turns():
                 found = await asyncio.to_thread(check_files, self.tools.load, files, thoroughly=thoroughly)
+            await self._read(files)
             self._checks[key] = found
             while len(self._checks) > _KEPT:
                 self._checks.popitem(last=False)

@@ -113,6 +113,7 @@ class Preview:
     image: str
     action: str
     script: str
+    disclosure: str
 
 
 def previews(treatments: Sequence[Treatment], locales: Sequence[str]) -> Iterator[Preview]:
@@ -131,6 +132,7 @@ def previews(treatments: Sequence[Treatment], locales: Sequence[str]) -> Iterato
                 image=content.get("image", ""),
                 action=content.get("action_url", ""),
                 script=(treatment.script or {}).get(locale, ""),
+                disclosure=(treatment.disclosure or {}).get(locale, ""),
             )
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from services.use_cases.authoring.entry_kinds import EntryKind
+from services.use_cases.authoring.entry_kind import EntryKind
 from services.use_cases.authoring.fields import Fault, Field, FieldKind, meant, shown
-from services.use_cases.authoring.source_edits import append, drop, put
+from services.use_cases.authoring.source_edits import append, drop, is_empty, put
 from services.use_cases.authoring.source_nodes import (
     Path,
     ReadSource,
@@ -63,6 +63,11 @@ class Sources:
     def __init__(self, read: ReadSource) -> None:
         self.read: ReadSource = lru_cache(maxsize=256)(read)
 
+    def read_all(self, files: Files) -> None:
+        """Reads each, so that whoever asks later need not wait; one that is no YAML says so then."""
+        for text in files.values():
+            self.root(text)
+
     def root(self, text: str) -> SourceNode | None:
         """What the text says; None if it is no YAML."""
         try:
@@ -83,6 +88,13 @@ class Sources:
         """The entry of that name."""
         return next((entry for entry in self.entries(files, kind) if entry.label == label), None)
 
+    def single(self, files: Files, kind: EntryKind) -> Entry | None:
+        """The one mapping of a kind that is no list."""
+        for file in sorted(files):
+            if (found := self.at(files, Place(file=file, path=kind.path))) is not None:
+                return found
+        return None
+
     def at(self, files: Files, place: Place) -> Entry | None:
         """The entry at the place."""
         root = self.root(files.get(place.file, ""))
@@ -98,7 +110,7 @@ class Sources:
         Raises EditRefused, SourceUnreadable."""
         text = files[place.file]
         node = at(self.read(text), place.path)
-        wanted = [f for f in fields if f.key in posted and posted[f.key].strip() != shown(node, f).strip()]
+        wanted = [f for f in fields if f.key in posted and meant(f, posted[f.key]) != meant(f, shown(node, f))]
         values = {each: meant(each, posted[each.key]) for each in wanted}
         faults = {each.key: value.reason for each, value in values.items() if isinstance(value, Fault)}
         if faults:
@@ -126,9 +138,15 @@ class Sources:
         number = len(list(items_at(self.read(text), kind.path))) - 1
         return Changed(files={**files, file: text}, place=Place(file=file, path=(*kind.path, number)))
 
-    def extended(self, files: Files, place: Place, key: str, value: Mapping[str, Plain]) -> Changed:
+    def with_single(self, files: Files, kind: EntryKind, value: Mapping[str, Plain]) -> Changed:
+        """The files with the one mapping of a kind that is no list, where there was none. Raises EditRefused,
+        SourceUnreadable."""
+        text = put(files.get(kind.file, ""), self.read, kind.path, value)
+        return Changed(files={**files, kind.file: text}, place=Place(file=kind.file, path=kind.path))
+
+    def extended(self, files: Files, place: Place, key: str | Path, value: Mapping[str, Plain]) -> Changed:
         """The files with one more entry in a list of the entry at the place. Raises EditRefused, SourceUnreadable."""
-        path = (*place.path, key)
+        path = (*place.path, *((key,) if isinstance(key, str) else key))
         text = append(files[place.file], self.read, path, value)
         number = len(list(items_at(self.read(text), path))) - 1
         return Changed(files={**files, place.file: text}, place=Place(file=place.file, path=(*path, number)))
@@ -149,8 +167,15 @@ class Sources:
                 text = put(text, self.read, (*whole, scope), name)
             return text
         if value is None or (each.kind is FieldKind.FLAG and value is False):
-            return drop(text, self.read, whole)
+            return self._dropped_key(text, path, each.path)
         return put(text, self.read, whole, value)
+
+    def _dropped_key(self, text: str, path: Path, key: Path) -> str:
+        """Without the key, and without the mapping it stood in if nothing is left there."""
+        text = drop(text, self.read, (*path, *key))
+        if len(key) > 1 and is_empty(at(self.read(text), (*path, *key[:-1]))):
+            return self._dropped_key(text, path, key[:-1])
+        return text
 
     def _home(self, files: Files, kind: EntryKind) -> str:
         """The file in which most entries of the kind stand, or that has the mapping they belong in."""

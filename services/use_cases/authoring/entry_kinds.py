@@ -1,49 +1,66 @@
-"""What can be listed and edited by fields: offers with their rules and treatments, groups, levers, contact limits,
-volumes, experiments. Whatever an entry has beside these fields stays as it is, and can be edited as text."""
+"""What can be listed and edited by fields: offers with their rules and treatments, groups, levers, weights, volumes,
+the contact policy, triggers, experiments, the portrait. Whatever an entry has beside these fields stays as it is, and
+can be edited as text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import cache
 
-from services.use_cases.authoring.fields import Field, FieldKind
-from services.use_cases.authoring.source_nodes import Path
+from services.use_cases.authoring.contact_kinds import contact_kinds
+from services.use_cases.authoring.entry_kind import EntryKind
+from services.use_cases.authoring.experiment_kinds import experiment_kinds
+from services.use_cases.authoring.fields import (
+    Field,
+    FieldKind,
+    Rows,
+    condition_at,
+    field_at,
+    in_each,
+    scope_at,
+)
+from services.use_cases.authoring.trigger_kinds import trigger_kind
 
 LAYERS = ("eligibility", "applicability", "suitability")
+PARTS = (*LAYERS, "reasons", "context_weights", "treatments")
+"""The lists inside an offer."""
 _SCOPES = ("offer", "group", "issue")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryKind:
-    """A list of a strategy (`path` from the top) whose entries have these fields; `label` is the key that names an
-    entry, empty where entries have no names. `file` is where the first one goes."""
-
-    name: str
-    path: Path
-    label: str
-    fields: tuple[Field, ...]
-    file: str
-
-
-def _field(path: str, kind: FieldKind, choices: str = "", *, required: bool = False, fixed: bool = False) -> Field:
-    return Field(path=tuple(path.split(".")), kind=kind, choices=choices, required=required, fixed=fixed)
-
-
-def _scope(path: Path, scopes: tuple[str, ...]) -> Field:
-    return Field(path=path, kind=FieldKind.SCOPE, choices="scopes", required=True, scopes=scopes)
-
-
-def local(path: str, kind: FieldKind, locales: Sequence[str], *, required: bool = False) -> tuple[Field, ...]:
-    """One field for each locale."""
-    return tuple(_field(f"{path}.{locale}", kind, required=required) for locale in locales)
+_MOST_SERIES = 8
 
 
 def rule_fields(locales: Sequence[str]) -> tuple[Field, ...]:
     """A rule: what must hold, and what is said if it does not."""
     return (
-        _field("id", FieldKind.NAME, required=True),
-        _field("when", FieldKind.CONDITION, required=True),
-        _field("code", FieldKind.NAME, required=True),
-        *local("text", FieldKind.TEXT, locales, required=True),
+        field_at("id", FieldKind.NAME, required=True),
+        condition_at("when", required=True),
+        field_at("code", FieldKind.NAME, required=True),
+        *in_each("text", FieldKind.TEXT, locales, required=True),
     )
+
+
+def reason_fields(locales: Sequence[str]) -> tuple[Field, ...]:
+    """A reason for an offer: when it counts, and how it is said."""
+    said = in_each("text", FieldKind.TEXT, locales, required=True)
+    return (
+        condition_at("when", required=True),
+        field_at("code", FieldKind.NAME, required=True),
+        *(replace(field, words="reason_text") for field in said),
+    )
+
+
+WEIGHT_FIELDS = (condition_at("when", required=True), field_at("weight", FieldKind.NUMBER, required=True))
+"""A context weight of an offer: the percentage that counts while the condition holds."""
+
+
+def part_fields(part: str, locales: Sequence[str]) -> tuple[Field, ...]:
+    """The fields of an entry of one of an offer's lists."""
+    match part:
+        case "treatments":
+            return treatment_fields(locales)
+        case "reasons":
+            return reason_fields(locales)
+        case "context_weights":
+            return WEIGHT_FIELDS
+    return rule_fields(locales)
 
 
 def treatment_fields(locales: Sequence[str]) -> tuple[Field, ...]:
@@ -52,17 +69,18 @@ def treatment_fields(locales: Sequence[str]) -> tuple[Field, ...]:
         field
         for locale in locales
         for field in (
-            _field(f"content.{locale}.title", FieldKind.TEXT, required=True),
-            _field(f"content.{locale}.body", FieldKind.LONG_TEXT),
-            _field(f"content.{locale}.image", FieldKind.TEXT),
-            _field(f"content.{locale}.action_url", FieldKind.TEXT),
-            _field(f"script.{locale}", FieldKind.LONG_TEXT),
+            field_at(f"content.{locale}.title", FieldKind.TEXT, required=True),
+            field_at(f"content.{locale}.body", FieldKind.LONG_TEXT),
+            field_at(f"content.{locale}.image", FieldKind.TEXT),
+            field_at(f"content.{locale}.action_url", FieldKind.TEXT),
+            field_at(f"script.{locale}", FieldKind.LONG_TEXT),
+            field_at(f"disclosure.{locale}", FieldKind.LONG_TEXT),
         )
     ]
     return (
-        _field("name", FieldKind.NAME, required=True),
-        _field("channel", FieldKind.CHOICE, "channels", required=True),
-        _field("placements", FieldKind.NAMES, "placements", required=True),
+        field_at("name", FieldKind.NAME, required=True),
+        field_at("channel", FieldKind.CHOICE, "channels", required=True),
+        field_at("placements", FieldKind.NAMES, "placements", required=True),
         *content,
     )
 
@@ -70,101 +88,95 @@ def treatment_fields(locales: Sequence[str]) -> tuple[Field, ...]:
 def offer_fields(locales: Sequence[str]) -> tuple[Field, ...]:
     """An offer, its rules and treatments apart."""
     return (
-        _field("name", FieldKind.NAME, required=True, fixed=True),
-        _field("group", FieldKind.CHOICE, "groups", required=True),
-        *local("title", FieldKind.TEXT, locales, required=True),
-        _field("product", FieldKind.TEXT),
-        _field("value", FieldKind.MONEY, required=True),
-        _field("base_rate", FieldKind.PERCENT, required=True),
-        _field("lever", FieldKind.NUMBER),
-        _field("purpose", FieldKind.CHOICE, "purposes"),
-        _field("mandatory", FieldKind.FLAG),
-        _field("risk_level", FieldKind.CHOICE, "risk_levels"),
-        _field("available.from", FieldKind.DATE),
-        _field("available.until", FieldKind.DATE),
-        _field("ramp.from", FieldKind.DATE),
-        _field("ramp.days", FieldKind.WHOLE),
-        _field("ramp.share", FieldKind.PERCENT),
+        field_at("name", FieldKind.NAME, required=True, fixed=True),
+        field_at("group", FieldKind.CHOICE, "groups", required=True),
+        *in_each("title", FieldKind.TEXT, locales, required=True),
+        field_at("product", FieldKind.TEXT),
+        field_at("value", FieldKind.MONEY, required=True),
+        field_at("base_rate", FieldKind.PERCENT, required=True),
+        field_at("lever", FieldKind.NUMBER),
+        field_at("purpose", FieldKind.CHOICE, "purposes"),
+        field_at("mandatory", FieldKind.FLAG),
+        field_at("risk_level", FieldKind.CHOICE, "risk_levels"),
+        field_at("available.from", FieldKind.DATE),
+        field_at("available.until", FieldKind.DATE),
+        field_at("ramp.from", FieldKind.DATE),
+        field_at("ramp.days", FieldKind.WHOLE),
+        field_at("ramp.share", FieldKind.PERCENT),
+        *in_each("disclosure", FieldKind.LONG_TEXT, locales),
     )
 
 
-def kinds(locales: Sequence[str]) -> dict[str, EntryKind]:
-    """Every kind of entry by name."""
+@cache
+def _kinds(locales: tuple[str, ...]) -> dict[str, EntryKind]:
     found = (
         EntryKind(name="offer", path=("offers",), label="name", fields=offer_fields(locales), file="offers.yaml"),
         EntryKind(name="group", path=("groups",), label="name", fields=_group(locales), file="strategy.yaml"),
         EntryKind(name="lever", path=("levers",), label="", fields=_LEVER, file="levers.yaml"),
-        EntryKind(
-            name="limit",
-            path=("contact_policy", "limits"),
-            label="id",
-            fields=_limit(locales),
-            file="contact_policy.yaml",
-        ),
+        EntryKind(name="weight", path=("context_weights",), label="", fields=_WEIGHT, file="levers.yaml"),
         EntryKind(name="volume", path=("volumes",), label="id", fields=_VOLUME, file="volumes.yaml"),
-        EntryKind(name="experiment", path=("experiments",), label="name", fields=_EXPERIMENT, file="experiments.yaml"),
-        EntryKind(name="holdout", path=("holdouts",), label="", fields=_HOLDOUT, file="experiments.yaml"),
+        *contact_kinds(locales),
+        *experiment_kinds(),
+        trigger_kind(locales),
+        _portrait(locales),
     )
     return {kind.name: kind for kind in found}
 
 
+def kinds(locales: Sequence[str]) -> dict[str, EntryKind]:
+    """Every kind of entry by name."""
+    return _kinds(tuple(locales))
+
+
 def _group(locales: Sequence[str]) -> tuple[Field, ...]:
     return (
-        _field("name", FieldKind.NAME, required=True, fixed=True),
-        *local("title", FieldKind.TEXT, locales),
-        _field("issue", FieldKind.CHOICE, "issues", required=True),
-        _field("lever", FieldKind.NUMBER),
-        _field("model", FieldKind.CHOICE, "models"),
+        field_at("name", FieldKind.NAME, required=True, fixed=True),
+        *in_each("title", FieldKind.TEXT, locales),
+        field_at("issue", FieldKind.CHOICE, "issues", required=True),
+        field_at("lever", FieldKind.NUMBER),
+        field_at("model", FieldKind.CHOICE, "models"),
+    )
+
+
+def _portrait(locales: Sequence[str]) -> EntryKind:
+    series = (
+        field_at("attribute", FieldKind.SUGGESTED, "attributes", required=True),
+        *in_each("title", FieldKind.TEXT, locales, required=True),
+        field_at("unit", FieldKind.CHOICE, "series_units"),
+    )
+    return EntryKind(
+        name="portrait",
+        path=("portrait",),
+        label="",
+        fields=(
+            field_at("facts", FieldKind.NAMES, "attributes"),
+            field_at("amounts", FieldKind.NAMES, "attributes"),
+        ),
+        rows=(Rows(key="series", fields=series, most=_MOST_SERIES),),
+        file="portrait.yaml",
+        single=True,
     )
 
 
 _LEVER = (
-    _scope((), _SCOPES),
-    _field("lever", FieldKind.NUMBER, required=True),
-    _field("from", FieldKind.DATE),
-    _field("until", FieldKind.DATE),
+    scope_at((), _SCOPES),
+    field_at("lever", FieldKind.NUMBER, required=True),
+    field_at("from", FieldKind.DATE),
+    field_at("until", FieldKind.DATE),
+)
+_WEIGHT = (
+    scope_at((), _SCOPES),
+    condition_at("when", required=True),
+    field_at("weight", FieldKind.NUMBER, required=True),
+    field_at("from", FieldKind.DATE),
+    field_at("until", FieldKind.DATE),
 )
 _VOLUME = (
-    _field("id", FieldKind.NAME, required=True, fixed=True),
-    _scope(("of",), (*_SCOPES, "channel")),
-    _field("resource", FieldKind.CHOICE, "resources", required=True),
-    _field("amount", FieldKind.WHOLE, required=True),
-    _field("per", FieldKind.PERIOD, required=True),
-    _field("charged_on", FieldKind.CHOICE, "charges"),
-    _field("pacing", FieldKind.CHOICE, "pacings"),
+    field_at("id", FieldKind.NAME, required=True, fixed=True),
+    scope_at(("of",), (*_SCOPES, "channel")),
+    field_at("resource", FieldKind.CHOICE, "resources", required=True),
+    field_at("amount", FieldKind.WHOLE, required=True),
+    field_at("per", FieldKind.PERIOD, required=True),
+    field_at("charged_on", FieldKind.CHOICE, "charges"),
+    field_at("pacing", FieldKind.CHOICE, "pacings"),
 )
-_EXPERIMENT = (
-    _field("name", FieldKind.NAME, required=True, fixed=True),
-    _field("salt", FieldKind.TEXT, required=True),
-)
-ARM_FIELDS = (
-    _field("name", FieldKind.NAME, required=True, fixed=True),
-    _field("share", FieldKind.PERCENT, required=True),
-)
-_HOLDOUT = (
-    _field("issue", FieldKind.CHOICE, "issues", required=True),
-    _field("share", FieldKind.PERCENT, required=True),
-    _field("salt", FieldKind.TEXT, required=True),
-)
-
-
-def standing_fields(arms: Sequence[str]) -> tuple[Field, ...]:
-    """The shares of the standing experiment's arms; `experiment` is a mapping of its own."""
-    return (
-        _field("salt", FieldKind.TEXT, required=True),
-        *(_field(f"shares.{arm}", FieldKind.PERCENT) for arm in arms),
-    )
-
-
-def _limit(locales: Sequence[str]) -> tuple[Field, ...]:
-    return (
-        _field("id", FieldKind.NAME, required=True, fixed=True),
-        _field("scope", FieldKind.CHOICE, "limit_scopes", required=True),
-        _field("of", FieldKind.CHOICE, "limit_names"),
-        _field("limit", FieldKind.WHOLE),
-        _field("window", FieldKind.WINDOW),
-        _field("on", FieldKind.NAMES, "outcomes"),
-        _field("applies_to", FieldKind.CHOICE, "applies_to"),
-        _field("code", FieldKind.NAME, required=True),
-        *local("text", FieldKind.TEXT, locales, required=True),
-    )

@@ -40,6 +40,12 @@ class FieldKind(StrEnum):
     NAMES = "names"
     """Several names."""
     DATE = "date"
+    LENGTH = "length"
+    """`30m`, `24h`, `7d`."""
+    CLOCK = "clock"
+    """`21:00`."""
+    SUGGESTED = "suggested"
+    """A text for which there are suggestions."""
     SCOPE = "scope"
     """`group:cards`: one of several keys, and the name under it."""
     WINDOW = "window"
@@ -51,7 +57,10 @@ class FieldKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """One field: where its value stands in its entry, what it holds, and the name of the choices it has, if any.
-    `fixed` is set once and for all when the entry is made. `scopes` are the keys a scope may be under."""
+    `fixed` is set once and for all when the entry is made. `scopes` are the keys a scope may be under. `rare` is what
+    few entries have, so that it may stand apart. `names` is whose names a condition may use: `rule` those of rules,
+    `guard` also those of the matching event, `event` those of the event beside it alone. `words` names the words of its
+    label where its path does not."""
 
     path: Path
     kind: FieldKind
@@ -59,11 +68,57 @@ class Field:
     required: bool = False
     fixed: bool = False
     scopes: tuple[str, ...] = ()
+    rare: bool = False
+    names: str = "rule"
+    words: str = ""
 
     @property
     def key(self) -> str:
         """The name of the field in a form."""
         return ".".join(str(step) for step in self.path) or "scope"
+
+
+def field_at(
+    path: str, kind: FieldKind, choices: str = "", *, required: bool = False, fixed: bool = False, rare: bool = False
+) -> Field:  # fmt: skip
+    """A field at a path written with dots."""
+    return Field(
+        path=tuple(path.split(".")), kind=kind, choices=choices, required=required, fixed=fixed, rare=rare
+    )  # fmt: skip
+
+
+def scope_at(path: Path, scopes: tuple[str, ...], *, required: bool = True, rare: bool = False) -> Field:
+    """A field for one of several keys and the name under it."""
+    return Field(
+        path=path, kind=FieldKind.SCOPE, choices="scopes", required=required, scopes=scopes, rare=rare
+    )  # fmt: skip
+
+
+def condition_at(path: str, names: str = "rule", *, required: bool = False) -> Field:
+    """A field for a condition."""
+    return Field(path=tuple(path.split(".")), kind=FieldKind.CONDITION, required=required, names=names)
+
+
+def in_each(
+    path: str, kind: FieldKind, locales: Sequence[str], *, required: bool = False, rare: bool = False
+) -> tuple[Field, ...]:  # fmt: skip
+    """One field for each locale."""
+    return tuple(field_at(f"{path}.{locale}", kind, required=required, rare=rare) for locale in locales)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A list inside an entry whose own entries have these fields; at most so many. `key` is its path with dots."""
+
+    key: str
+    fields: tuple[Field, ...]
+    most: int
+    rows: tuple["Rows", ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where the list stands in its entry."""
+        return tuple(self.key.split("."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +148,7 @@ def shown(entry: SourceNode | None, field: Field) -> str:
 
 def meant(field: Field, text: str) -> Plain | Fault:
     """What a text in the field says; None for an empty one."""
-    text = text.strip()
+    text = text.strip().replace("\r\n", "\n")
     if not text:
         return None
     if field.kind is FieldKind.SCOPE:
@@ -163,6 +218,7 @@ _MEANT: Mapping[FieldKind, Callable[[str], Plain | Fault]] = {
     FieldKind.FLAG: lambda text: text in ("true", "on", "1"),
     FieldKind.NAMES: lambda text: [name.strip() for name in text.split(",") if name.strip()],
     FieldKind.WINDOW: lambda text: {"calendar": text} if text in _CALENDAR else text,
+    FieldKind.CONDITION: lambda text: " ".join(text.split()),
     FieldKind.PERIOD: _meant_period,
 }
 

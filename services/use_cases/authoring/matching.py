@@ -11,6 +11,7 @@ from decision_engine.conditions.names import CHANNEL
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.definitions import Value
 from decision_engine.features.snapshot import read_snapshot
+from decision_engine.triggers.guards import EVENT_PREFIX
 from models.evaluation.full_report.binomial_interval import rate_estimate
 from models.evaluation.intervals import Estimate
 
@@ -60,6 +61,16 @@ class Matches:
     shown: tuple[Match, ...]
     names: tuple[str, ...]
     elsewhere: tuple[str, ...] = ()
+
+    @property
+    def of_event(self) -> tuple[str, ...]:
+        """Those of them that a trigger's event tells as it happens."""
+        return tuple(name for name in self.elsewhere if name.startswith(EVENT_PREFIX))
+
+    @property
+    def of_others(self) -> tuple[str, ...]:
+        """Those that a request or another subject tells."""
+        return tuple(name for name in self.elsewhere if not name.startswith(EVENT_PREFIX))
 
 
 @dataclass(slots=True)

@@ -1,15 +1,22 @@
-"""What the rule editor asks while somebody writes: what may come next, what is wrong, what it says in words."""
+"""What the rule editor asks while somebody writes: what may come next, what is wrong, what it says in words.
+
+Beside rules it knows what triggers are written in: conditions on an event's fields, and guards, which may name both.
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from decision_engine.conditions.check import CheckedExpression, checked_condition
 from decision_engine.conditions.errors import ConditionError
 from decision_engine.conditions.names import rule_types
+from decision_engine.conditions.reading import Words
 from decision_engine.conditions.typing_rules import FUNCTIONS, Kind, kind_of
 from decision_engine.features.definitions import AttributeType
+from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.strategy import Strategy
+from decision_engine.triggers.guards import EVENT_PREFIX, guard_types
+from services.use_cases.authoring.event_words import LOCALES, with_event
 from services.use_cases.authoring.rule_words import read_rule, words_of
 
 MOST_SUGGESTIONS = 12
@@ -52,15 +59,50 @@ class CheckedCondition:
     names: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What conditions may name, of which types, what it is called by locale, and the values it can have. `of_customers`
+    where they are about customers, who hold products, at a moment."""
+
+    types: Mapping[str, AttributeType]
+    words: Mapping[str, Words]
+    values: Mapping[str, Sequence[str]]
+    of_customers: bool = True
+
+    @classmethod
+    def of_rules(cls, strategy: Strategy) -> "Names":
+        """Those of a strategy's rules."""
+        declared = strategy.declarations
+        return cls(
+            types=rule_types(strategy.dictionary, declared.context),
+            words={locale: words_of(strategy, locale) for locale in LOCALES},
+            values={each.name: each.values for each in declared.profile if each.values}
+            | {each.name: each.values for each in declared.features if each.values},
+        )
+
+
 class RuleEditing:
     """Answers for one strategy; to be kept for as long as it is the one at hand."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, names: Names | None = None) -> None:
         self._strategy = strategy
-        self._types = rule_types(strategy.dictionary, strategy.declarations.context)
-        self._words = {locale: words_of(strategy, locale) for locale in ("zh-CN", "en")}
-        self._values = {a.name: a.values for a in strategy.declarations.profile if a.values}
-        self._values |= {f.name: f.values for f in strategy.declarations.features if f.values}
+        self._known = names or Names.of_rules(strategy)
+        self._types, self._words, self._values = self._known.types, self._known.words, self._known.values
+
+    def about_event(self, source: str) -> "RuleEditing":
+        """Answers about conditions on the fields of that type of event."""
+        words = {locale: with_event(self._words[locale], source, "") for locale in LOCALES}
+        names = Names(types=EVENT_FIELDS.get(source, {}), words=words, values={}, of_customers=False)
+        return RuleEditing(self._strategy, names)
+
+    def about_guard(self, source: str) -> "RuleEditing":
+        """Answers about guards of a trigger that such an event completes: the customer's own attributes, and
+        `event.<field>`."""
+        linked = {attribute.name for attribute in self._strategy.linked}
+        own = {name: info for name, info in self._strategy.dictionary.items() if name not in linked}
+        words = {locale: with_event(self._words[locale], source, EVENT_PREFIX) for locale in LOCALES}
+        types = guard_types(own, EVENT_FIELDS.get(source, {}))
+        return RuleEditing(self._strategy, replace(self._known, types=types, words=words))
 
     def check(self, when: str) -> CheckedCondition:
         """Names, types and texts are checked as when a strategy is loaded."""
@@ -106,9 +148,10 @@ class RuleEditing:
         words = self._words["zh-CN" if locale.startswith("zh") else "en"]
         for name in self._types:
             yield name, words.facts.get(name, "")
-        yield "now", ""
+        if self._known.of_customers:
+            yield "now", ""
         for function in (*FUNCTIONS, "has", "has_product", "timestamp", "duration"):
-            if function not in _METHODS:
+            if function not in _METHODS and (self._known.of_customers or function != "has_product"):
                 yield f"{function}(", ""
 
     def _suggestion(self, name: str, start: int, locale: str) -> Suggestion:

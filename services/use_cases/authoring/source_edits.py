@@ -41,7 +41,7 @@ def put(text: str, read: ReadSource, path: Path, value: Plain) -> str:
     nested = _nested(rest[1:], value)
     if isinstance(found, SourceMap) and isinstance(rest[0], str):
         return _entered(text, found, rest[0], nested)
-    if _is_empty(found):
+    if is_empty(found):
         return _replaced(text, root, path[:depth], _nested(rest, value))
     raise EditRefused(f"{_words(path)} cannot be written: {_words(path[:depth])} is not a mapping")
 
@@ -53,7 +53,7 @@ def append(text: str, read: ReadSource, path: Path, value: Plain) -> str:
     _refuse_shared(root, path)
     found = at(root, path)
     if not isinstance(found, SourceList) or not found.items:
-        if found is not None and not isinstance(found, SourceList) and not _is_empty(found):
+        if found is not None and not isinstance(found, SourceList) and not is_empty(found):
             raise EditRefused(f"{_words(path)} is no list")
         return put(text, read, path, [value])
     if found.flow:
@@ -183,7 +183,8 @@ def _is_line(text: str, entry: SourceEntry) -> bool:
     return "\n" not in text[entry.start : entry.value.end]
 
 
-def _is_empty(node: SourceNode | None) -> bool:
+def is_empty(node: SourceNode | None) -> bool:
+    """Whether nothing is written there: no value, or a list or mapping without entries."""
     match node:
         case SourceScalar(value=None) | SourceList(items=()) | SourceMap(entries=()):
             return True

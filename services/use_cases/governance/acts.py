@@ -7,6 +7,8 @@ from typing import Literal
 
 from event_schemas.control import (
     ACTIVE_SUBJECT,
+    DataExport,
+    DataExported,
     KillSwitch,
     KillSwitchSet,
     StrategyAct,
@@ -147,6 +149,11 @@ def switched(act: KillSwitch, event_id: str, at: datetime) -> KillSwitchSet:
     """A kill switch engaged or released."""
     subject = f"kill_switch:{act.kind}:{act.name}"[:128]
     return KillSwitchSet(id=event_id, source=SOURCE, subject=subject, time=at, data=act)
+
+
+def exported(act: DataExport, event_id: str, at: datetime) -> DataExported:
+    """Data taken out."""
+    return DataExported(id=event_id, source=SOURCE, subject=f"export:{act.what}", time=at, data=act)
 
 
 def with_previous(act: StrategyAct, previous: str | None) -> StrategyAct:

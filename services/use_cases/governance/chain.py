@@ -15,6 +15,7 @@ from typing import get_args
 from event_schemas.codec import DecodeError, Event, decode, encode
 from event_schemas.control import (
     ChainedAct,
+    DataExported,
     KillSwitchSet,
     StrategyActivated,
     StrategyApproved,
@@ -36,6 +37,7 @@ ChainedEvent = (
     | StrategyRolledBack
     | StrategyRetired
     | KillSwitchSet
+    | DataExported
 )
 """What stands in the chain."""
 CHAINED_TYPES = frozenset(str(each.model_fields["type"].default) for each in get_args(ChainedEvent))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from event_schemas.control import StrategyAct
+from event_schemas.control import DataExport, StrategyAct
 from services.ports import ShellError
 from services.use_cases.governance import acts
 from services.use_cases.governance.acts import SimulationSummary
@@ -53,7 +53,7 @@ class StrategyFiles(Protocol):
         ...
 
     async def compare(self, before: Files, after: Files) -> StrategyDiff:
-        """What differs; by lines alone where either does not load."""
+        """What differs; by lines alone where a file is no YAML."""
         ...
 
     async def of(self, version: str) -> Files:
@@ -283,6 +283,17 @@ class GovernanceDesk:
         await self._write(
             lambda _, event_id: acts.simulated(summary, event_id, self._terms.now(), actor=actor, comment=comment)
         )
+
+    async def record_export(
+        self, what: str, *, rows: int, actor: str, comment: str, part: str | None = None, attributes: Sequence[str] = ()
+    ) -> None:
+        """Holds fast that somebody takes data out, before they get it: which part of what, what of each row, how many
+        rows, and what for."""
+        with valid_fields():
+            act = DataExport(
+                what=what, part=part, attributes=tuple(attributes), rows=rows, actor=actor, comment=comment
+            )
+        await self._write(lambda _, event_id: acts.exported(act, event_id, self._terms.now()))
 
     async def _write(self, compose: Callable[[GovernanceState, str], ChainedEvent]) -> None:
         await self._writer.write(compose)

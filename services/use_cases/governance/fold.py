@@ -8,6 +8,7 @@ from types import MappingProxyType
 from event_schemas.codec import DecodeError, Event, decode
 from event_schemas.control import (
     ACTIVE_SUBJECT,
+    DataExported,
     KillSwitchSet,
     StrategyAct,
     StrategyActivated,
@@ -147,6 +148,8 @@ def _applied(state: GovernanceState, event: ChainedEvent, sequence: int) -> Gove
         return _activated(state, event, sequence)
     if isinstance(event, StrategyRolledBack):
         return _rolled_back(state, event, sequence)
+    if isinstance(event, DataExported):
+        return state  # it stands in the history, and changes nothing
     return _answered(state, event)
 
 

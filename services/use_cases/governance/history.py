@@ -1,8 +1,9 @@
 """The history of acts as lines: who did what, when, why, and what became of it."""
 
+from collections.abc import Mapping
 from typing import Literal
 
-from event_schemas.control import KillSwitch, StrategyAct
+from event_schemas.control import ChainedAct, DataExport, KillSwitch, StrategyAct, StrategySimulation
 from services.use_cases.governance.chain import Link, Verdict
 from services.use_cases.governance.state import HistoryEntry
 
@@ -37,14 +38,30 @@ def entry(link: Link, refused: str | None) -> HistoryEntry:
         reason=refused or link.reason,
         event_id=event.id,
         type=event.type.removeprefix(_PREFIX),
-        about=f"{data.kind}:{data.name}" if isinstance(data, KillSwitch) else data.version,
+        about=_about(data),
         actor=data.actor,
         at=event.time,
         comment=data.comment,
         share=data.share if isinstance(data, StrategyAct) else None,
         engaged=data.engaged if isinstance(data, KillSwitch) else None,
         previous_version=data.previous_version if isinstance(data, StrategyAct) else None,
+        effective_at=data.effective_at if isinstance(data, StrategyAct) else None,
+        exported=_exported(data) if isinstance(data, DataExport) else None,
+        report_digest=data.report_digest if isinstance(data, StrategySimulation) else None,
     )
+
+
+def _exported(data: DataExport) -> Mapping[str, object]:
+    return {"rows": data.rows, "part": data.part, "attributes": list(data.attributes)}
+
+
+def _about(data: ChainedAct) -> str:
+    """What an act is about, as `HistoryEntry.about` says it."""
+    if isinstance(data, KillSwitch):
+        return f"{data.kind}:{data.name}"
+    if isinstance(data, DataExport):
+        return f"export:{data.what}"
+    return data.version if isinstance(data, StrategyAct | StrategySimulation) else ""
 
 
 _OUTCOMES: dict[Verdict, Literal["valid", "void", "broken", "refused"]] = {

@@ -14,6 +14,7 @@ def history_line(line: HistoryEntry) -> str:
     share = f" for {line.share:.0%}" if line.share is not None and line.share < 1 else ""
     engaged = "" if line.engaged is None else (" stop" if line.engaged else " release")
     why = f": {line.comment}" if line.comment else ""
+    rows = "" if line.exported is None else f", {line.exported['rows']} rows"
     became = "" if line.outcome == "valid" else f"  [{line.outcome}: {line.reason}]"
     what = line.type or "unreadable"
-    return f"{line.record:>5}  {when}  {what}{engaged} {line.about}{share} by {line.actor or '?'}{why}{became}"
+    return f"{line.record:>5}  {when}  {what}{engaged} {line.about}{share}{rows} by {line.actor or '?'}{why}{became}"

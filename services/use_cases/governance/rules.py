@@ -6,6 +6,7 @@ draft -> submitted -> approved (by another person) -> canary -> active -> retire
 
 from event_schemas.control import (
     ChainedAct,
+    DataExport,
     KillSwitch,
     StrategyAct,
     StrategyActivated,
@@ -32,7 +33,7 @@ def refusal(state: GovernanceState, event: ChainedEvent) -> str | None:
         return f"{_act(event)}: nobody is named who does this"
     if isinstance(data, KillSwitch):
         return _kill_switch(state, data)
-    if isinstance(data, StrategySimulation):
+    if isinstance(data, StrategySimulation | DataExport):
         return None
     why = _strategy(state, event, data)
     return None if why is None else f"{_act(event)} {data.version}: {why}"
@@ -48,7 +49,7 @@ def approver_refusal(record: StrategyRecord, actor: str) -> str | None:
 
 
 def _actor(data: ChainedAct) -> str:
-    return data.actor if isinstance(data, StrategyAct | StrategySimulation | KillSwitch) else ""
+    return data.actor if isinstance(data, StrategyAct | StrategySimulation | KillSwitch | DataExport) else ""
 
 
 def _act(event: ChainedEvent) -> str:
@@ -64,6 +65,7 @@ _WORDS = {
     "rolled_back": "roll back to",
     "retired": "retire",
     "set": "kill switch",
+    "exported": "record an export",
 }
 
 

@@ -81,9 +81,11 @@ class SimulationStore(Protocol):
 
     async def load(self, job_id: str) -> bytes | None: ...
 
-    async def save_report(self, job_id: str, report: Report, seconds: int) -> None: ...
+    async def save_report(self, digest: str, report: Report, seconds: int) -> None:
+        """Under the SHA-256 of its document, by which the history names it."""
+        ...
 
-    async def report(self, job_id: str) -> Report | None: ...
+    async def report(self, digest: str) -> Report | None: ...
 
     async def cancel(self, job_id: str) -> None:
         """Asks whoever runs it to end it."""
@@ -135,6 +137,8 @@ class Simulations:
         self._job = job
         self._running = asyncio.create_task(self._run(job, asked, draft.name), name="simulation")
         await self.store.save(job.id, _document(job), RUNNING_SECONDS)
+        await self.store.save(_newest_of(job.version), job.id.encode(), KEPT_SECONDS)
+        await asyncio.sleep(0)  # a task that is cancelled before its first step could not say that it has ended
         return job
 
     async def get(self, job_id: str) -> SimulationJob | None:
@@ -142,9 +146,15 @@ class Simulations:
         found = await self.store.load(job_id)
         return None if found is None else SimulationJob(**orjson.loads(found))
 
-    async def report(self, job_id: str) -> Report | None:
-        """The report of one that is done. Raises StoreUnavailable."""
-        return await self.store.report(job_id)
+    async def newest(self, version: str) -> SimulationJob | None:
+        """The one of exactly this version that was begun last, on whichever node. Raises StoreUnavailable."""
+        found = await self.store.load(_newest_of(version))
+        return None if found is None else await self.get(found.decode())
+
+    async def report(self, digest: str) -> Report | None:
+        """The report that the history names by this SHA-256, as long as it is kept. Raises StoreUnavailable."""
+        found = await self.store.report(digest)
+        return None if found is None or sha256(found.document).hexdigest() != digest else found
 
     async def cancel(self, job_id: str) -> SimulationJob | None:
         """Ends it, on whichever node it runs. Raises StoreUnavailable."""
@@ -169,8 +179,8 @@ class Simulations:
         watching = asyncio.create_task(self._watch(job.id), name="simulation-watch")
         try:
             report = await self.work(asked, self._at_stage)
-            await self.store.save_report(job.id, report, KEPT_SECONDS)
             digest = sha256(report.document).hexdigest()
+            await self.store.save_report(digest, report, KEPT_SECONDS)
             summary = summary_of(orjson.loads(report.document), name, digest)
             await self.desk.record_simulation(summary, actor=asked.actor, comment=asked.comment)
             ended = self._ended("done", recorded=True, report_digest=digest)
@@ -263,6 +273,11 @@ def _mapping(value: object) -> Mapping[str, object]:
 
 def _document(job: SimulationJob) -> bytes:
     return orjson.dumps(asdict(job))
+
+
+def _newest_of(version: str) -> str:
+    """Where the id of a version's newest simulation is kept."""
+    return f"of:{version}"
 
 
 def _now() -> str:

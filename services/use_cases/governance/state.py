@@ -136,13 +136,19 @@ class HistoryEntry:
     type: str
     """Without the prefix, such as `strategy.approved`."""
     about: str
-    """The version, or `kind:name` of a kill switch."""
+    """The version, `kind:name` of a kill switch, or `export:what`."""
     actor: str
     at: datetime | None
     comment: str | None = None
     share: float | None = None
     engaged: bool | None = None
     previous_version: str | None = None
+    effective_at: datetime | None = None
+    """From when on an activation counts, where that was to be later."""
+    exported: Mapping[str, object] | None = None
+    """Of an export: `rows`, `part`, `attributes`."""
+    report_digest: str | None = None
+    """Of a simulation: the SHA-256 of its report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,14 @@
 """How two strategies differ, in the words of the strategy file: what was added, removed and changed, thing by thing,
 down to the text of one locale; and the lines of the files beside it. Pure.
+
+The command line and the API say it change by change (`strategy_diff_text`), the console entry by entry
+(`strategy_diff_entries`); both are views of the same changes.
 """
 
 import difflib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from decision_engine.strategy_loading.document import ListNode, MapNode, Node, ScalarNode
@@ -13,30 +16,26 @@ from decision_engine.strategy_loading.document import ListNode, MapNode, Node, S
 Kind = Literal["added", "removed", "changed", "moved"]
 Plain = bool | int | float | str | None | list["Plain"] | dict[str, "Plain"]
 _CONTEXT_LINES = 2
-_SHOWN_CHARACTERS = 160
 _NAMES = ("name", "id")
-_SINGULAR = {
-    "offers": "offer", "groups": "group", "issues": "issue", "features": "feature", "derived": "derived attribute",
-    "segments": "segment", "tags": "tag", "placements": "placement", "profile": "profile attribute",
-    "policies": "policy", "volumes": "volume", "levers": "lever", "triggers": "trigger", "experiments": "experiment",
-    "consents": "consent", "models": "model", "holdouts": "holdout", "links": "link", "linked": "linked attribute",
-    "boosts": "boost", "context": "context attribute", "service_first": "service-first rule",
-    "context_weights": "context weight", "contact_policy": "contact policy", "treatments": "treatment",
-    "eligibility": "eligibility rule", "applicability": "applicability rule", "suitability": "suitability rule",
-    "rules": "rule", "reasons": "reason", "limits": "limit",
-}  # fmt: skip
-"""What one of a list is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A step into a list: the entry of this name."""
+
+    name: str
+
+
+Step = str | Item
+"""A key of a mapping, or an entry of a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One difference. `area` is the section (`offers`); `thing` what it is about (`offer gold_card, treatment banner`);
-    `field` the way inside of it (`content.zh-CN.title`), empty for the whole thing."""
+    """One difference, at its place in the document: `offers`, the entry `gold_card`, `value`."""
 
     kind: Kind
-    area: str
-    thing: str
-    field: str
+    path: tuple[Step, ...]
     before: Plain = None
     after: Plain = None
 
@@ -68,11 +67,11 @@ def strategy_diff(
 
 def document_changes(before: Node, after: Node) -> Iterator[Change]:
     """What differs between two documents, in the order of their sections."""
-    old, new = _plain(before), _plain(after)
+    old, new = plain(before), plain(after)
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return
     for area in [*new, *(name for name in old if name not in new)]:
-        yield from _Place(area, "", "").compared(old.get(area), new.get(area))
+        yield from _compared((area,), old.get(area), new.get(area))
 
 
 def file_diffs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[FileDiff]:
@@ -95,85 +94,28 @@ def file_diffs(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[
         yield FileDiff(name=name, kind=kind, lines=tuple(lines) or ("(only line ends or invisible characters differ)",))
 
 
-def change_text(change: Change) -> str:
-    """One difference as a line."""
-    about = ", ".join(part for part in (change.thing or change.area, change.field) if part)
-    if change.kind == "moved":
-        return f"{about}: another order"
-    if change.kind == "added":
-        return f"{about}: added {_shown(change.after)}"
-    if change.kind == "removed":
-        return f"{about}: removed {_shown(change.before)}"
-    return f"{about}: {_shown(change.before)} -> {_shown(change.after)}"
+def _compared(path: tuple[Step, ...], old: Plain, new: Plain) -> Iterator[Change]:
+    if _same(old, new):
+        return
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *(name for name in old if name not in new)]:
+            yield from _compared((*path, key), old.get(key), new.get(key))
+    elif (old or new) and _is_named(old) and _is_named(new):  # one of them may be absent
+        yield from _listed(path, by_name(old), by_name(new))
+    else:
+        kind: Kind = "added" if old is None else "removed" if new is None else "changed"
+        yield Change(kind=kind, path=path, before=old, after=new)
 
 
-def diff_lines(found: StrategyDiff, *, with_files: bool = True) -> list[str]:
-    """Everything as text: by area what differs, then the files."""
-    lines: list[str] = []
-    area = None
-    for change in found.changes:
-        if change.area != area:
-            area = change.area
-            lines += ["", area] if lines else [area]
-        sign = {"added": "+", "removed": "-", "changed": "~", "moved": "^"}[change.kind]
-        lines.append(f"  {sign} {change_text(change)}")
-    if with_files:
-        for file in found.files:
-            lines += ["", f"{file.name} ({file.kind})", *(f"  {line}" for line in file.lines[2:] or file.lines)]
-    return lines or ["no difference"]
-
-
-def diff_as_json(found: StrategyDiff) -> dict[str, object]:
-    """Everything for other programs, each change with its line for people."""
-    return {
-        "changes": [{**asdict(change), "text": change_text(change)} for change in found.changes],
-        "files": [asdict(file) for file in found.files],
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the comparison stands."""
-
-    area: str
-    thing: str
-    field: str
-
-    def compared(self, old: Plain, new: Plain) -> Iterator[Change]:
-        if _same(old, new):
-            return
-        if isinstance(old, dict) and isinstance(new, dict):
-            for key in [*new, *(name for name in old if name not in new)]:
-                yield from self._inside(key).compared(old.get(key), new.get(key))
-        elif (old or new) and _is_named(old) and _is_named(new):  # one of them may be absent
-            yield from self._listed(_by_name(old), _by_name(new))
-        else:
-            kind: Kind = "added" if old is None else "removed" if new is None else "changed"
-            yield self.change(kind, old, new)
-
-    def _listed(self, old: Mapping[str, Plain], new: Mapping[str, Plain]) -> Iterator[Change]:
-        for name, value in new.items():
-            yield from self._one(name).compared(old.get(name), value)
-        for name, value in old.items():
-            if name not in new:
-                yield self._one(name).change("removed", value, None)
-        kept_before, kept_after = [n for n in old if n in new], [n for n in new if n in old]
-        if kept_before != kept_after:
-            yield self.change("moved", list(kept_before), list(kept_after))
-
-    def _inside(self, key: str) -> "_Place":
-        return _Place(self.area, self.thing, f"{self.field}.{key}" if self.field else key)
-
-    def _one(self, name: str) -> "_Place":
-        """One thing of a list."""
-        last = (self.field or self.area).rpartition(".")[2]
-        way = self.field.rpartition(".")[0]
-        about = f"{_SINGULAR.get(last, last)} {name}"
-        inside = f"{self.thing}, {about}" if self.thing else about
-        return _Place(self.area, f"{inside} of {way}" if way else inside, "")
-
-    def change(self, kind: Kind, old: Plain, new: Plain) -> Change:
-        return Change(kind=kind, area=self.area, thing=self.thing, field=self.field, before=old, after=new)
+def _listed(path: tuple[Step, ...], old: Mapping[str, Plain], new: Mapping[str, Plain]) -> Iterator[Change]:
+    for name, value in new.items():
+        yield from _compared((*path, Item(name)), old.get(name), value)
+    for name, value in old.items():
+        if name not in new:
+            yield Change(kind="removed", path=(*path, Item(name)), before=value)
+    kept_before, kept_after = [n for n in old if n in new], [n for n in new if n in old]
+    if kept_before != kept_after:
+        yield Change(kind="moved", path=path, before=list(kept_before), after=list(kept_after))
 
 
 def _is_named(value: Plain) -> bool:
@@ -181,10 +123,11 @@ def _is_named(value: Plain) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(item, dict) for item in value))
 
 
-def _by_name(value: Plain) -> dict[str, Plain]:
+def by_name(value: Plain) -> dict[str, Plain]:
+    """The entries of a list by name; those that share one are told apart by number."""
     found: dict[str, Plain] = {}
     for item in value if isinstance(value, list) else []:
-        name = base = _name(item)
+        name = base = entry_name(item)
         number = 1
         while name in found:
             number += 1
@@ -193,7 +136,7 @@ def _by_name(value: Plain) -> dict[str, Plain]:
     return found
 
 
-def _name(item: Plain) -> str:
+def entry_name(item: Plain) -> str:
     """By its name or id; without any by what it is about, as `scope` and `layer` of a policy."""
     if not isinstance(item, dict):
         return json.dumps(item, ensure_ascii=False)
@@ -202,7 +145,7 @@ def _name(item: Plain) -> str:
             return str(item[key])
     scalars: dict[str, Plain] = {key: value for key, value in item.items() if not isinstance(value, list)}
     about: dict[str, Plain] = {key: value for key, value in scalars.items() if key in _ABOUT}
-    return _compact(about or scalars)
+    return compact(about or scalars)
 
 
 _ABOUT = ("scope", "layer", "offer", "group", "issue", "channel", "code", "event", "response", "after", "of", "parent")
@@ -213,25 +156,22 @@ def _same(old: Plain, new: Plain) -> bool:
     return old == new and json.dumps(old) == json.dumps(new)
 
 
-def _shown(value: Plain) -> str:
-    text = value if isinstance(value, str) else _compact(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-
-
-def _compact(value: Plain) -> str:
+def compact(value: Plain) -> str:
+    """On one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_compact(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {compact(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_compact(part) for part in value) + "]"
+        return "[" + ", ".join(compact(part) for part in value) + "]"
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _plain(node: Node) -> Plain:
+def plain(node: Node) -> Plain:
+    """The document as plain values."""
     if isinstance(node, MapNode):
-        values = {entry.key: _plain(entry.value) for entry in node.entries}
+        values = {entry.key: plain(entry.value) for entry in node.entries}
         return {key: value for key, value in values.items() if value is not None}  # an empty value is an absent one
     if isinstance(node, ListNode):
-        return [_plain(item) for item in node.items]
+        return [plain(item) for item in node.items]
     if isinstance(node, ScalarNode):
         return node.value
     raise TypeError(type(node).__name__)

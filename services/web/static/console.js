@@ -1,5 +1,5 @@
 // The rule editor's completion (a combobox over a text area), and further forms that are shown when asked for.
-import { ask, tell } from "/static/base.js";
+import { ask, fieldsOf, tell } from "/static/base.js";
 
 const PAUSE = 120;
 const open = new WeakMap();
@@ -69,11 +69,13 @@ async function complete(field, asked) {
   const before = field.value.slice(0, field.selectionStart);
   if (!asked && !/(?:[A-Za-z_\u4e00-\u9fff][\w.\u4e00-\u9fff]*|"[^"]*)$/.test(before)) { close(field); return; }
   const url = field.closest(".rule-editor").dataset.complete;
-  const query = new URLSearchParams({ when: field.value, at: field.selectionStart });
+  const query = fieldsOf(field);
+  query.set("_text", field.value);
+  query.set("_at", field.selectionStart);
   const turn = (waiting.get(field) || 0) + 1;
   waiting.set(field, turn);
   try {
-    const rows = JSON.parse(await ask(`${url}?${query}`));
+    const rows = JSON.parse(await ask(`${url}&${query}`));
     if (waiting.get(field) === turn) show(field, rows);
   } catch (error) { tell(error, true); }
 }
@@ -111,4 +113,22 @@ document.addEventListener("click", (event) => {
   next.hidden = false;
   next.querySelector("select, input, textarea")?.focus();
   if (!document.querySelector(`${button.dataset.showMore}[hidden]`)) button.hidden = true;
+});
+
+// A row of a list inside an entry is taken away by emptying it: what says nothing is no row.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-empty-row]");
+  if (!button) return;
+  const row = button.closest(".one-row");
+  for (const field of row.querySelectorAll("input, textarea, select")) field.value = "";
+  row.hidden = true;
+  row.parentElement.querySelector("button[data-show-more]")?.focus();
+});
+
+// What an answer says about the rest of the page: <template data-replaces="#id"> takes the place of that element.
+document.addEventListener("kairos:swapped", (event) => {
+  for (const part of event.target.querySelectorAll("template[data-replaces]")) {
+    document.querySelector(part.dataset.replaces)?.replaceWith(part.content.cloneNode(true));
+    part.remove();
+  }
 });

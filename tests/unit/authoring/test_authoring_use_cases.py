@@ -1,5 +1,6 @@
 """What a marketer does with a draft, as use cases: over the demo bank's own files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,11 @@ from decision_engine.conditions.check import checked_condition
 from decision_engine.conditions.names import rule_types
 from decision_engine.features.compiled import compile_features
 from decision_engine.features.updates import EVENT_FIELDS
-from services.adapters.file_strategy_source import load_strategy_file, load_strategy_texts
+from services.adapters.file_strategy_source import load_strategy_file, load_strategy_texts, strategy_document
 from services.adapters.yaml_source import read_source
 from services.use_cases.authoring.catalogue import Wanted, offer_rows, previews
 from services.use_cases.authoring.draft_check import check_files
 from services.use_cases.authoring.entries import Place, Sources
-from services.use_cases.authoring.entry_diff import entry_changes
 from services.use_cases.authoring.entry_kinds import kinds
 from services.use_cases.authoring.entry_text import entry_text, with_entry_text
 from services.use_cases.authoring.fields import Fault, meant, shown
@@ -21,6 +21,8 @@ from services.use_cases.authoring.matching import MatchCount
 from services.use_cases.authoring.new_offer import CapWords, add_offer, name_from
 from services.use_cases.authoring.rule_editing import RuleEditing, all_of
 from services.use_cases.authoring.source_edits import EditRefused
+from services.use_cases.governance.strategy_diff import document_changes
+from services.use_cases.governance.strategy_diff_entries import EntryChange, entry_changes
 
 FOLDER = Path(__file__).parents[3] / "deploy/strategies/demo_bank"
 FILES = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yaml"))}
@@ -157,24 +159,30 @@ def test_levers_begin_a_file_of_their_own_and_change_their_scope() -> None:
     assert SOURCES.dropped(changed.files, place).files["levers.yaml"].strip() == "levers:"
 
 
+def differing(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[EntryChange, ...]:
+    old, new = strategy_document(before), strategy_document(after)
+    assert old is not None and new is not None
+    return entry_changes(document_changes(old, new))
+
+
 def test_the_difference_is_told_by_entry_and_field() -> None:
     entry = offer("dining_card")
     changed = SOURCES.changed(FILES, entry.place, KINDS["offer"].fields, {"value": "99.50"})
     made = add_offer(SOURCES, changed.files, STRATEGY, NEW, CAP)
-    changes = {(each.section, each.label): each for each in entry_changes(SOURCES, FILES, made.files)}
+    changes = {(each.section, each.label): each for each in differing(FILES, made.files)}
     assert set(changes) == {
         ("offers", "dining_card"), ("offers", "summer_card"), ("contact_policy.limits", "summer_card_cap")
     }  # fmt: skip
     (value,) = changes["offers", "dining_card"].fields
     assert (value.path, value.before, value.after) == ("value", "15000", "9950")
     assert changes["offers", "summer_card"].change == "added"
-    back = entry_changes(SOURCES, made.files, FILES)
+    back = differing(made.files, FILES)
     assert {each.change for each in back} == {"removed", "changed"}
 
 
 def test_comments_and_layout_are_no_difference() -> None:
     after = {**FILES, "offers_cards.yaml": "# more\n" + FILES["offers_cards.yaml"]}
-    assert entry_changes(SOURCES, FILES, after) == ()
+    assert differing(FILES, after) == ()
 
 
 def test_an_entry_is_edited_as_text() -> None:

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decision_engine.strategy_loading.document import Entry, ListNode, MapNode, Node, ScalarNode
-from services.use_cases.governance.strategy_diff import diff_lines, document_changes, strategy_diff
+from services.use_cases.governance.strategy_diff import Item, document_changes, strategy_diff
+from services.use_cases.governance.strategy_diff_entries import entry_changes
+from services.use_cases.governance.strategy_diff_text import diff_as_json, diff_lines
 
 BANK: dict[str, Any] = {
     "name": "bank",
@@ -105,6 +107,68 @@ banks = st.dictionaries(st.sampled_from(["offers", "features", "name"]), things,
 def test_there_are_changes_exactly_where_there_are_differences(before: Any, after: Any) -> None:
     changes = list(document_changes(node(before), node(after)))
     assert bool(changes) == (plain(before) != plain(after))
+
+
+@given(banks, banks)
+@settings(max_examples=150, deadline=None)
+def test_the_view_by_entries_has_every_change_of_the_diff(before: Any, after: Any) -> None:
+    changes = list(document_changes(node(before), node(after)))
+    entries = entry_changes(changes)
+    assert bool(entries) == bool(changes)
+    assert all(field.before != field.after for entry in entries for field in entry.fields)
+    for change in changes:
+        item = next((step.name for step in change.path if isinstance(step, Item)), "")
+        assert any(entry.label == item and entry.section.startswith(str(change.path[0])) for entry in entries)
+    assert sum(len(entry.fields) for entry in entries) >= len(changes)
+
+
+def test_entries_that_are_new_gone_changed_or_moved_are_told_by_field() -> None:
+    gold = {**BANK["offers"][0], "value": 120, "eligibility": [{"id": "adult", "when": "age >= 21"}]}
+    after = {**BANK, "offers": [{"name": "fund", "value": 7}, gold], "contact_policy": {"limits": [{"id": "calls"}]}}
+    found = {(entry.section, entry.label): entry for entry in entry_changes(document_changes(node(BANK), node(after)))}
+    assert {key: entry.change for key, entry in found.items()} == {
+        ("offers", "fund"): "added",
+        ("offers", "gold_card"): "changed",
+        ("offers", "loan"): "removed",
+        ("contact_policy", ""): "added",
+    }
+    assert [(f.path, f.before, f.after) for f in found["offers", "gold_card"].fields] == [
+        ("value", "100", "120"),
+        ("eligibility[adult].when", "age >= 18", "age >= 21"),
+    ]
+    assert [(f.path, f.before, f.after) for f in found["offers", "loan"].fields] == [
+        ("name", "loan", None),
+        ("value", "50", None),
+    ]
+    (moved,) = entry_changes(document_changes(node(BANK), node({**BANK, "offers": BANK["offers"][::-1]})))
+    assert (moved.change, moved.fields[0].before, moved.fields[0].after) == (
+        "moved",
+        "gold_card, loan",
+        "loan, gold_card",
+    )
+
+
+def test_values_that_read_alike_and_differ_are_a_change_of_the_entry_too() -> None:
+    (entry,) = entry_changes(document_changes(node({"offers": [{"name": "a", "x": 1}]}), node(
+        {"offers": [{"name": "a", "x": "1"}]}
+    )))  # fmt: skip
+    assert [(field.path, field.before, field.after) for field in entry.fields] == [("x", "1", '"1"')]
+
+
+def test_programs_get_the_place_in_words_and_both_values() -> None:
+    after = {**BANK, "offers": [BANK["offers"][0]]}
+    changes = diff_as_json(strategy_diff({}, {}, (node(BANK), node(after))))["changes"]
+    assert changes == [
+        {
+            "kind": "removed",
+            "area": "offers",
+            "thing": "offer loan",
+            "field": "",
+            "before": {"name": "loan", "value": 50},
+            "after": None,
+            "text": "offer loan: removed {name: loan, value: 50}",
+        }
+    ]
 
 
 def plain(value: Any) -> Any:
