@@ -4,26 +4,32 @@ import asyncio
 import logging
 import re
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import RedirectResponse, Response
 
 from decision_engine.identifiers import CustomerId, DecisionId
 from services.api.authentication import ApiScope
+from services.api.customer_guard import CustomerUnknown
 from services.api.errors import INVALID, NOT_FOUND, ApiError
+from services.api.screens.agent_arrivals import arrivals_of
 from services.api.screens.agent_offers import (
     ANSWERS,
     MOST_OFFERS,
     REJECT_REASONS,
     AgentOffers,
     Answer,
+    Beside,
     Offered,
-    replacement,
 )
 from services.api.screens.agent_portrait import Portrait, portrait_of, unreadable_portrait
 from services.api.screens.agent_why import fates_of
 from services.api.screens.desk import Desk
 from services.api.screens.formats import localized
+from services.api.screens.inbox import may_see
+from services.api.screens.inbox_board import LeadBoard
+from services.api.screens.opening import REASONS, Opening, ReasonNeeded, note_opened
 from services.api.screens.visits import Form, Visit
 from services.ports import StoreUnavailable, StrategyUnknown
 from services.use_cases.decision_record import record_data
@@ -37,14 +43,18 @@ _MOST_KEPT = 5
 _log = logging.getLogger(__name__)
 
 
-def agent_routes(desk: Desk) -> APIRouter:
-    """The desktop's pages and fragments."""
+def agent_routes(desk: Desk, board: LeadBoard | None = None) -> APIRouter:
+    """The desktop's pages and fragments; `board` has the leads among which arrivals are, None where there are none."""
     router = desk.router("/agent")
     offers = AgentOffers(desk.runtime)
-    _add_finding(router, desk)
-    _add_customer(router, desk, offers)
-    _add_offers(router, desk, offers)
-    _add_why(router, desk)
+    _add_finding(router, desk, arrivals=board is not None)
+    opening = Opening(desk.runtime)
+    _add_reasons(router, desk, opening)
+    if board is not None:
+        _add_arrivals(router, desk, board, offers)
+    _add_customer(router, desk, offers, opening)
+    _add_offers(router, desk, offers, opening)
+    _add_why(router, desk, opening)
     return router
 
 
@@ -56,7 +66,7 @@ def customer_id_of(typed: str) -> CustomerId:
     return CustomerId(f"{found[1] or 'retail'}:{found[2]}")
 
 
-def _add_finding(router: APIRouter, desk: Desk) -> None:
+def _add_finding(router: APIRouter, desk: Desk, *, arrivals: bool) -> None:
     agent = Depends(desk.visitor(ApiScope.SERVE))
     runtime = desk.runtime
 
@@ -74,10 +84,36 @@ def _add_finding(router: APIRouter, desk: Desk) -> None:
                 recent = await runtime.recent.recent(visit.client.name)
             except StoreUnavailable as error:
                 _log.warning("recent customers could not be read: %s", type(error).__name__)
-        return desk.page(visit, "agent/start.html", recent=recent, wanted=wanted, problem=problem)
+        return desk.page(
+            visit, "agent/start.html", recent=recent, wanted=wanted, problem=problem, arrivals=arrivals
+        )  # fmt: skip
 
 
-def _add_customer(router: APIRouter, desk: Desk, offers: AgentOffers) -> None:
+def _add_arrivals(router: APIRouter, desk: Desk, board: LeadBoard, offers: AgentOffers) -> None:
+    agent = Depends(desk.visitor(ApiScope.SERVE))
+
+    @router.get("/arrivals")
+    async def arrivals(visit: Annotated[Visit, agent]) -> Response:
+        await board.ready()
+        seen = [standing for standing in board.open(None) if may_see(visit.client, standing.lead)]
+        found = arrivals_of(seen, desk.runtime.live(), offers.channels(visit.client), visit.locale)
+        return desk.fragment(visit, "agent/arrivals.html", arrivals=found)
+
+
+def _add_reasons(router: APIRouter, desk: Desk, opening: Opening) -> None:
+    agent = Depends(desk.visitor(ApiScope.SERVE))
+
+    @router.post("/{customer}/reason")
+    async def reason(visit: Annotated[Visit, agent], customer: str) -> Response:
+        customer_id, form = customer_id_of(customer), await visit.form()
+        await opening.give(visit.client, customer_id, form.need("reason"))
+        channel = form.one("channel")
+        return RedirectResponse(
+            f"/agent/{customer_id}" + (f"?{urlencode({'channel': channel})}" if channel else ""), 303
+        )
+
+
+def _add_customer(router: APIRouter, desk: Desk, offers: AgentOffers, opening: Opening) -> None:
     agent = Depends(desk.visitor(ApiScope.SERVE))
     runtime = desk.runtime
     view = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
@@ -86,6 +122,11 @@ def _add_customer(router: APIRouter, desk: Desk, offers: AgentOffers) -> None:
     @router.get("/{customer}")
     async def customer(visit: Annotated[Visit, agent], customer: str, channel: str = "") -> Response:
         customer_id = customer_id_of(customer)
+        try:
+            why = await opening.require(visit.client, customer_id)
+        except ReasonNeeded:
+            return desk.page(visit, "agent/reason.html", customer_id=customer_id, channel=channel, reasons=REASONS)
+        note_opened(visit.client, customer_id, why, "agent")
         channels = offers.channels(visit.client)
         channel = channel if channel in channels else next(iter(channels), "")
 
@@ -118,13 +159,15 @@ def _add_customer(router: APIRouter, desk: Desk, offers: AgentOffers) -> None:
 
     @router.get("/{customer}/contacts")
     async def contacts(visit: Annotated[Visit, agent], customer: str) -> Response:
-        found = await view(customer_id_of(customer))
+        customer_id = customer_id_of(customer)
+        await opening.require(visit.client, customer_id)
+        found = await view(customer_id)
         strategy = runtime.live().prepared.strategy
         portrait = portrait_of(found, strategy, (), visit.locale)
         return desk.fragment(visit, "agent/contacts.html", portrait=portrait)
 
 
-def _add_offers(router: APIRouter, desk: Desk, offers: AgentOffers) -> None:
+def _add_offers(router: APIRouter, desk: Desk, offers: AgentOffers, opening: Opening) -> None:
     agent = Depends(desk.visitor(ApiScope.SERVE))
 
     @router.post("/shown", status_code=204)
@@ -138,18 +181,19 @@ def _add_offers(router: APIRouter, desk: Desk, offers: AgentOffers) -> None:
     async def answer(visit: Annotated[Visit, agent]) -> Response:
         form = await visit.form()
         customer_id, kept = customer_id_of(form.need("customer_id")), form.all("kept")[:_MOST_KEPT]
+        await opening.require(visit.client, customer_id)
         given = _answer(form)
         taken = await offers.answer(visit.client, given)
         channel = form.need("channel")
         offered, gone = await asyncio.gather(
-            offers.offers(visit.client, customer_id, channel, visit.locale, len(kept) + 1),
+            offers.next_best(visit.client, customer_id, channel, visit.locale, Beside(given, kept)),
             offers.ruled_out(visit.client, customer_id, channel, kept),
         )
         texts = desk.runtime.live().prepared.strategy.texts
         return desk.fragment(
             visit,
             "agent/replacement.html",
-            card=replacement(offered, kept),
+            card=next(iter(offered.cards), None),
             offered=offered,
             slot=_slot(form),
             answered=given,
@@ -183,7 +227,7 @@ def _unsuitable(desk: Desk, found: tuple[tuple[int, str], ...]) -> dict[str, str
     return dict(desk.runtime.live().prepared.strategy.texts.get(code, {"en": code}))
 
 
-def _add_why(router: APIRouter, desk: Desk) -> None:
+def _add_why(router: APIRouter, desk: Desk, opening: Opening) -> None:
     agent = Depends(desk.visitor(ApiScope.SERVE))
     runtime = desk.runtime
     decided_by = DecidingStrategies(at_hand=lambda: runtime.live().prepared, kept=runtime.strategies)
@@ -195,10 +239,12 @@ def _add_why(router: APIRouter, desk: Desk) -> None:
             raise ApiError(NOT_FOUND, "No record of this decision is kept.")
         try:
             record = await explain.record(DecisionId(decision_id))
-            if not visit.client.speaks_for(str(record_data(record)["channel"])):
+            data = record_data(record)
+            if not visit.client.speaks_for(str(data["channel"])):
                 raise DecisionUnknown
+            await opening.require(visit.client, str(data["customer_id"]))
             explanation = await explain.explained(record)
-        except (DecisionUnknown, StrategyUnknown) as error:
+        except (DecisionUnknown, StrategyUnknown, CustomerUnknown) as error:
             raise ApiError(NOT_FOUND, "No record of this decision is kept.") from error
         return desk.fragment(
             visit, "agent/why.html", fates=fates_of(explanation, visit.locale), decision=explanation.data

@@ -11,11 +11,12 @@ from decision_engine.decision import PlacementRequest
 from decision_engine.identifiers import CustomerId, PlacementId
 from decision_engine.outcomes import Outcome
 from services.api.authentication import Client
+from services.api.customer_guard import CustomerGuard
 from services.api.errors import FORBIDDEN, INVALID, ApiError
 from services.api.runtime import ApiRuntime
 from services.api.use_case_wiring import decision_maker, response_recorder
 from services.use_cases.decision_command import DecisionCommand
-from services.use_cases.record_response import ResponseCommand, ResponsesTaken
+from services.use_cases.record_response import ResponseCommand, ResponsesTaken, Sees
 
 DESKS: Mapping[str, str] = {"contact_centre": "agent_panel", "branch": "branch_tablet"}
 """Channels an agent works in, each with the placement that is theirs."""
@@ -73,6 +74,14 @@ class Answer:
         return f"{self.tracking_id}-{self.outcome}"
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a place that became free stands beside: the answer that made it so, and the offers kept on the screen."""
+
+    answer: Answer
+    kept: Sequence[str]
+
+
 class AgentOffers:
     """Decides and records for agents, through the use cases behind the HTTP interface."""
 
@@ -80,6 +89,7 @@ class AgentOffers:
         self._runtime = runtime
         self._decide = decision_maker(runtime)
         self._record = response_recorder(runtime)
+        self._guard = CustomerGuard.of(runtime)
 
     def channels(self, client: Client) -> tuple[str, ...]:
         """Those of the person's channels that the strategy has an agent's placement in."""
@@ -91,10 +101,19 @@ class AgentOffers:
         )
 
     async def offers(
-        self, client: Client, customer_id: str, channel: str, locale: str, most: int = MOST_OFFERS
-    ) -> Offered:
+        self, client: Client, customer_id: str, channel: str, locale: str
+    ) -> Offered:  # fmt: skip
         """A new decision. Raises ApiError where the person does not work in the channel."""
-        command = self._command(client, customer_id, channel, locale, most)
+        command = self._command(client, customer_id, channel, locale, MOST_OFFERS)
+        return self._offered(orjson.loads(await self._decide(command)))
+
+    async def next_best(
+        self, client: Client, customer_id: str, channel: str, locale: str, beside: Beside
+    ) -> Offered:  # fmt: skip
+        """A decision about the one place that an answer made free. What is kept on the screen is reserved, and counted,
+        already; an answer sent again has the same decision. Raises ApiError as `offers`."""
+        asked = self._command(client, customer_id, channel, locale, 1)
+        command = replace(asked, shown=tuple(beside.kept), request_id=f"{beside.answer.response_id}-next")
         return self._offered(orjson.loads(await self._decide(command)))
 
     async def ruled_out(self, client: Client, customer_id: str, channel: str, kept: Sequence[str]) -> dict[str, str]:
@@ -140,7 +159,7 @@ class AgentOffers:
             )
             for tracking_id in tracking_ids
         ]
-        return await self._record(commands, client.channels)
+        return await self._record(commands, client.channels, self._sees(client))
 
     async def answer(self, client: Client, answer: Answer) -> ResponsesTaken:
         """Records the answer; given again it counts once. Raises ApiError, BusUnavailable, StoreUnavailable."""
@@ -158,10 +177,14 @@ class AgentOffers:
             outcome=ANSWERS[answer.outcome],
             detail=detail,
         )
-        taken = await self._record([command], client.channels)
+        taken = await self._record([command], client.channels, self._sees(client))
         if taken.rejected:
             raise ApiError(INVALID, taken.rejected[0][1])
         return taken
+
+    def _sees(self, client: Client) -> Sees | None:
+        """Whose offers the person may answer; None: everybody's."""
+        return None if client.customers is None else lambda customer_id: self._guard.sees(client, customer_id)
 
     def _offered(self, decision: Mapping[str, Any]) -> Offered:
         (placement,) = decision["placements"]
@@ -191,8 +214,3 @@ class AgentOffers:
             attributes=option["attributes"],
             group="" if offer is None else offer.group,
         )
-
-
-def replacement(offered: Offered, kept: Sequence[str]) -> OfferCard | None:
-    """The best option whose offer does not stand on the screen already."""
-    return next((card for card in offered.cards if card.offer not in kept), None)

@@ -11,7 +11,7 @@ from services.use_cases.view_customer import AttributeView, ContactView, Custome
 from services.use_cases.wire_time import rfc3339
 
 OLD_DATA_MS = 3 * 86_400_000
-"""A newest event older than this is pointed out: what the balance says may have moved on."""
+"""A newest event of the bank's systems older than this is pointed out: what the balance says may have moved on."""
 MOST_CONTACTS = 8
 WIDTH, HEIGHT = 200, 48
 """Of a chart, in its own coordinates."""
@@ -65,7 +65,8 @@ class Portrait:
     """Classes that have any, with them."""
     contacts: tuple[ContactView, ...]
     old: bool
-    """Whether the newest event is so old that balances may not be relied on."""
+    """Whether the bank's newest event is so old that balances may not be relied on; what the customer answered since
+    moves no balance."""
     withheld: tuple[str, ...]
     """Consents the customer has refused or withdrawn, by name."""
     unreadable: bool = False
@@ -77,7 +78,7 @@ def portrait_of(customer: CustomerView, strategy: Strategy, courses: Sequence[Co
     chosen = strategy.portrait
     words = {} if chosen is None else chosen.words
     values = {view.name: view for views in customer.attributes.values() for view in views}
-    age = customer.feature_age_ms
+    age = customer.bank_event_age_ms
     return Portrait(
         customer=customer,
         facts=_facts(() if chosen is None else chosen.facts, values, words, locale),
@@ -99,6 +100,10 @@ def unreadable_portrait(customer_id: str, strategy: Strategy, now_ms: int) -> Po
         known=False,
         newest_event_at=None,
         feature_age_ms=None,
+        bank_event_at=None,
+        bank_event_within=None,
+        bank_event_age_ms=None,
+        response_age_ms=None,
         state_writes=0,
         strategy_version=strategy.version,
         segments=(),

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query
 from fastapi.responses import Response
 
 from decision_engine.identifiers import CustomerId
-from services.api.authentication import ApiScope
+from services.api.authentication import ApiScope, Client
 from services.api.errors import FORBIDDEN, INVALID, NOT_FOUND, TAKEN, UNAVAILABLE, ApiError
 from services.api.runtime import LeadPorts
 from services.api.screens.desk import Desk
 from services.api.screens.inbox_board import LeadBoard, Standing
 from services.api.screens.inbox_stream import InboxStream
 from services.api.screens.inbox_views import LeadView, balances, called, lead_view, offer_title, plain_name
+from services.api.screens.opening import note_opened
 from services.api.screens.visits import Visit
 from services.api.stream_cursor import Cursor
 from services.api.stream_feed import OutboundFeed
@@ -40,12 +41,12 @@ _Word = TypeVar("_Word", bound=StrEnum)
 class Inbox:
     """What the routes share: the board of this node, the acts, and how things are shown."""
 
-    def __init__(self, desk: Desk, feed: OutboundFeed, leads: LeadPorts) -> None:
+    def __init__(self, desk: Desk, feed: OutboundFeed, leads: LeadPorts, board: LeadBoard) -> None:
         runtime = desk.runtime
         self.desk = desk
         self.feed = feed
         self.marks = leads.marks
-        self.board = LeadBoard(feed, leads.marks, leads.results)
+        self.board = board
         self.replay = LogReplay(feed)
         self.admission = StreamAdmission(runtime.stream_limits, runtime.metrics)
         self.customer = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
@@ -59,10 +60,11 @@ class Inbox:
         )
         self.work = WorkLeads(marks=leads.marks, respond=respond, clock=runtime.clock)
 
-    def lead(self, lead_id: str) -> Lead:
-        """The lead. Raises ApiError where it is cancelled, expired or unknown."""
+    def lead(self, visit: Visit, lead_id: str) -> Lead:
+        """The lead. Raises ApiError where it is cancelled, expired, unknown, or of a customer whom the person does not
+        see."""
         lead = self.board.lead(lead_id)
-        if lead is None:
+        if lead is None or not may_see(visit.client, lead):
             raise ApiError(NOT_FOUND, "The lead is not open any more.")
         return lead
 
@@ -72,7 +74,8 @@ class Inbox:
 
     def open(self, visit: Visit, whose: str, sort: str) -> list[LeadView]:
         """The open leads of a filter, in order."""
-        views = [self.view(standing, visit.locale) for standing in self.board.open(recipient_of(visit, whose))]
+        standings = self.board.open(recipient_of(visit, whose))
+        views = [self.view(each, visit.locale) for each in standings if may_see(visit.client, each.lead)]
         if whose == "arrivals":
             views = [view for view in views if view.arrival]
         return sorted(views, key=lambda view: -view.lead.at_ms) if sort == "time" else views
@@ -83,6 +86,7 @@ class Inbox:
 
     async def detail(self, visit: Visit, lead: Lead, taken: ResponsesTaken | None = None) -> Response:
         """The lead, whole, with the customer's portrait."""
+        note_opened(visit.client, lead.customer_id, "lead", "inbox")
         customer = await self.customer(CustomerId(lead.customer_id))
         strategy = self.desk.runtime.live().prepared.strategy
         return self.desk.fragment(
@@ -101,15 +105,21 @@ class Inbox:
         )
 
 
+def may_see(client: Client, lead: Lead) -> bool:
+    """Whether the lead's customer is in the person's scope: by the id, or because the lead was put to them by name."""
+    scope = client.customers
+    return scope is None or scope.has_id(lead.customer_id) or lead.recipient == client.addressed_as
+
+
 def recipient_of(visit: Visit, whose: str) -> str | None:
     """Whose leads a filter shows: the person's own and those for nobody in particular, or everybody's. Arrivals are
     everybody's business: whoever is in the branch greets the customer."""
     return visit.client.addressed_as if whose == "mine" else None
 
 
-def inbox_routes(desk: Desk, feed: OutboundFeed, leads: LeadPorts) -> APIRouter:
-    """The inbox."""
-    router, inbox = desk.router("/inbox"), Inbox(desk, feed, leads)
+def inbox_routes(desk: Desk, feed: OutboundFeed, leads: LeadPorts, board: LeadBoard) -> APIRouter:
+    """The inbox over the board of this node."""
+    router, inbox = desk.router("/inbox"), Inbox(desk, feed, leads, board)
     visitor = Depends(_manager(desk))
     _add_pages(router, inbox, visitor)
     _add_acts(router, inbox, visitor)
@@ -151,7 +161,7 @@ def _add_pages(router: APIRouter, inbox: Inbox, visitor: Any) -> None:
     @router.get("/leads/{lead_id}")
     async def detail(visit: Annotated[Visit, visitor], lead_id: LeadId) -> Response:
         await inbox.board.look()
-        return await inbox.detail(visit, inbox.lead(lead_id))
+        return await inbox.detail(visit, inbox.lead(visit, lead_id))
 
     @router.get("/closed")
     async def closed(visit: Annotated[Visit, visitor]) -> Response:
@@ -170,21 +180,21 @@ def _add_pages(router: APIRouter, inbox: Inbox, visitor: Any) -> None:
 def _add_acts(router: APIRouter, inbox: Inbox, visitor: Any) -> None:
     @router.post("/leads/{lead_id}/take")
     async def take(visit: Annotated[Visit, visitor], lead_id: LeadId) -> Response:
-        lead = inbox.lead(lead_id)
+        lead = inbox.lead(visit, lead_id)
         with _held_said():
             await inbox.work.take(lead, _person(visit))
         return await _after(inbox, visit, lead)
 
     @router.post("/leads/{lead_id}/give-back")
     async def give_back(visit: Annotated[Visit, visitor], lead_id: LeadId) -> Response:
-        lead = inbox.lead(lead_id)
+        lead = inbox.lead(visit, lead_id)
         with _held_said():
             await inbox.work.give_back(lead, _person(visit))
         return await _after(inbox, visit, lead)
 
     @router.post("/leads/{lead_id}/done")
     async def done(visit: Annotated[Visit, visitor], lead_id: LeadId) -> Response:
-        lead, form = inbox.lead(lead_id), await visit.form()
+        lead, form = inbox.lead(visit, lead_id), await visit.form()
         talk, tracking_id = _one_of(Talk, form.need("talk"), "talk"), form.need("tracking_id")
         if all(option.tracking_id != tracking_id for option in lead.options):
             raise ApiError(INVALID, "The lead has no such offer.")
@@ -194,7 +204,7 @@ def _add_acts(router: APIRouter, inbox: Inbox, visitor: Any) -> None:
 
     @router.post("/leads/{lead_id}/not-now")
     async def not_now(visit: Annotated[Visit, visitor], lead_id: LeadId) -> Response:
-        lead, form = inbox.lead(lead_id), await visit.form()
+        lead, form = inbox.lead(visit, lead_id), await visit.form()
         reason = _one_of(Reason, form.need("reason"), "reason")
         with _held_said():
             taken = await inbox.work.not_now(lead, _person(visit), reason)
@@ -233,7 +243,7 @@ def _shown(inbox: Inbox, visit: Visit, show: str, name: str, data: bytes) -> byt
         return data
     lead = lead_of(orjson.loads(data))
     inbox.board.admit(lead)
-    if inbox.board.is_closed(lead.id):
+    if inbox.board.is_closed(lead.id) or not may_see(visit.client, lead):
         return orjson.dumps({"outbound_id": lead.id, "html": ""})
     view = inbox.view(inbox.board.standing(lead), visit.locale)
     html = "" if show == "arrivals" and not view.arrival else inbox.row(visit, view)

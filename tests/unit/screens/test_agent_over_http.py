@@ -4,15 +4,23 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+from jinja2 import PackageLoader
 
+from decision_engine.contact_ledger import decode_records
+from decision_engine.triggers.definitions import Contact, EventPattern, Pattern, Shape, Trigger
 from services.api.app import create_app
 from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client
+from services.api.screens.agent_arrivals import arrivals_of
+from services.api.screens.inbox_board import Standing
+from services.use_cases.decision_replay import replay_decision
+from services.use_cases.leads.lead import Lead
+from services.use_cases.leads.marks import Mark, Stage
 
 ORIGIN = "http://bank"
 OURS = {"origin": ORIGIN, "x-kairos-fragment": "1", "accept-language": "en"}
@@ -77,6 +85,25 @@ def responses(bank: Any) -> list[dict[str, Any]]:
     return [event["data"] for event in events]
 
 
+async def test_what_stays_on_the_screen_is_reserved_once(bank: Any) -> None:
+    """Three places and two replacements are five contacts; an answer sent again makes no further one."""
+    async with desk(bank) as client:
+        shown = cards((await client.get("/agent/1")).text)
+        assert len(decode_records(bank.store.ledgers["retail:1"])) == 3
+        for slot in (0, 1):
+            sent = answer_to(shown[slot], shown, "later")
+            for _ in range(2):
+                (shown[slot],) = cards((await client.post("/agent/answers", data=sent)).text)
+    records = decode_records(bank.store.ledgers["retail:1"])
+    assert len({record.offer for record in records}) == len(records) == 5
+    assert sorted(card["offer"] for card in shown) == ["offer_2", "offer_3", "offer_4"]
+    asked = [orjson.loads(event.value)["data"] for event in bank.bus.events if event.topic == "nbo.decisions.v1"]
+    assert [data.get("shown") for data in asked] == [None, ["offer_1", "offer_2"], ["offer_2", "offer_3"]]
+    assert [len(data["taken"]) for data in asked] == [3, 1, 1]
+    for record in (event.value for event in bank.bus.events if event.topic == "nbo.decisions.v1"):
+        assert replay_decision(record, bank.live.prepared, bank.live.wording, {}) == record
+
+
 async def test_the_best_three_stand_on_the_page_with_script_and_disclosure(bank: Any) -> None:
     async with desk(bank) as client:
         page = (await client.get("/agent/1")).text
@@ -84,6 +111,8 @@ async def test_the_best_three_stand_on_the_page_with_script_and_disclosure(bank:
         assert page.count("Good day") == 3
         assert page.count("Mind this") == 3
         assert "Recent contacts" in page
+        assert re.search(r'id="bank-age"[^>]*>Bank data', page)
+        assert 'id="response-age"' not in page, "nobody has answered anything yet"
         assert "retail:1" in (await client.get("/agent")).text  # among those opened lately
 
 
@@ -96,6 +125,7 @@ async def test_an_answer_is_recorded_once_and_the_next_best_comes(bank: Any) -> 
     assert (first.status_code, again.status_code) == (200, 200)
     (replacement,) = cards(first.text)
     assert (replacement["slot"], replacement["offer"]) == ("2", "offer_3")
+    assert [card["offer"] for card in cards(again.text)] == ["offer_3"]
     assert [(r["outcome"], r["offer"], r["detail"]["by"]) for r in responses(bank)] == [("accept", "offer_1", "agent")]
 
 
@@ -214,3 +244,55 @@ async def test_why_lists_every_candidate_with_its_reason(bank: Any) -> None:
         assert ("Offered" in why, "Possible, ranked lower" in why) == (True, True)
         assert (await client.get("/agent/decisions/01ARZ3NDEKTSV4RRFFQ69G5FAV/candidates")).status_code == 404
         assert (await client.get("/agent/decisions/nonsense/candidates")).status_code == 404
+
+
+def arrival(trigger: str, *, at_ms: int, event: dict[str, str], by: str | None = None) -> Standing:
+    lead = Lead(
+        id=f"{trigger}-{at_ms}", decision_id="d", customer_id=f"retail:{at_ms}", trigger=trigger, title=trigger,
+        locale="en", grade="A", recipient=None, urgent=True, wave=0, at_ms=at_ms, expires_ms=None, event=event,
+        options=(),
+    )  # fmt: skip
+    return Standing(lead, None if by is None else Mark(stage=Stage.TAKEN, by=by, at_ms=at_ms), ())
+
+
+def test_who_is_here_is_told_by_kind_newest_first_and_by_channel() -> None:
+    def trigger(name: str, source: str) -> Trigger:
+        return Trigger(
+            name=name,
+            title={"en": name.title()},
+            pattern=Pattern(shape=Shape.EVENT, steps=(EventPattern(source=source),)),
+            contact=Contact(placement="inbox_lead", channel="manager"),
+        )
+
+    triggers = (trigger("came", "bank.channel.branch_arrival"), trigger("called", "bank.channel.call_started"),
+                trigger("other", "bank.transaction.posted"))  # fmt: skip
+    live: Any = SimpleNamespace(prepared=SimpleNamespace(strategy=SimpleNamespace(triggers=triggers)))
+    leads = [
+        arrival("came", at_ms=1, event={"branch_id": "B1"}),
+        arrival("other", at_ms=2, event={}),
+        arrival("called", at_ms=3, event={}),
+        arrival("came", at_ms=4, event={"purpose": "appointment"}, by="Wei Zhang"),
+    ]
+    found = arrivals_of(leads, live, ("branch", "contact_centre"), "en")
+    assert [(each.kind, each.at_ms, each.by, each.branch) for each in found] == [
+        ("appointment", 4, "Wei Zhang", ""), ("call", 3, None, ""), ("branch", 1, None, "B1"),
+    ]  # fmt: skip
+    assert [each.kind for each in arrivals_of(leads, live, ("contact_centre",), "en")] == ["call"]
+    assert found[1].title == "Called"
+
+
+async def test_what_a_node_shows_is_fixed_as_it_starts(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A template that is edited, or half written, under a running node changes nothing there."""
+    async with desk(bank) as client:
+
+        def half_written(*_: object) -> None:
+            raise AssertionError("read while the node runs")
+
+        monkeypatch.setattr(PackageLoader, "get_source", half_written)
+        for path in ("/agent", "/agent/1", "/agent/<", "/screens/status"):
+            assert (await client.get(path)).status_code in (200, 422)
+
+
+async def test_without_leads_nobody_asks_who_is_here(bank: Any) -> None:
+    async with desk(bank) as client:
+        assert 'id="arrivals"' not in (await client.get("/agent")).text
