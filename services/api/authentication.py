@@ -1,16 +1,21 @@
 """Who is calling, and what they may do."""
 
 import hmac
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
 
+from services.api.customer_scope import CustomerScope
 from services.api.errors import FORBIDDEN, UNAUTHENTICATED, ApiError
+from services.api.rate_limits import RateLimit
 
 Headers = Iterable[tuple[bytes, bytes]]
 MAX_KEY_BYTES = 256
+CERTIFICATE = "kairos.certificate"
+"""Under a request's extensions: the thumbprint of the client's certificate, where the connection has one."""
 
 
 class ApiScope(StrEnum):
@@ -32,6 +37,8 @@ class ApiScope(StrEnum):
     """Approve, decline, activate and roll back strategies of others."""
     STOP = "stop"
     """Throw kill switches."""
+    PRIVACY = "privacy"
+    """Erase people, and export what is held on them."""
     AUDIT = "audit"
     """The history of acts and its chain."""
 
@@ -45,6 +52,12 @@ class Client:
     scopes: frozenset[ApiScope]
     recipient: str | None = None
     """Under which name leads are addressed to a person; None: their own."""
+    customers: CustomerScope | None = None
+    """The customers it may see; None: all of them. Whom it may not see does not exist for it."""
+    limit: RateLimit | None = None
+    """How much of a node it may use; None: what holds for everybody."""
+    reason_needed: bool = False
+    """Whether a person has to say why before they see a customer at the screens."""
 
     @property
     def addressed_as(self) -> str:
@@ -70,9 +83,10 @@ class ApiKey:
 
 
 class Authenticator(Protocol):
-    """Tells the client of a request by its headers. Raises ApiError (unauthenticated)."""
+    """Tells the client of a request by its headers. `certificate` is the thumbprint (base64url of the SHA-256) of the
+    certificate that the connection was made with. Raises ApiError (unauthenticated)."""
 
-    def identify(self, headers: Headers) -> Client: ...
+    def identify(self, headers: Headers, certificate: str | None = None) -> Client: ...
 
 
 class OpenAccess:
@@ -80,7 +94,7 @@ class OpenAccess:
 
     _EVERYONE = Client(name="local", channels=None, scopes=frozenset(ApiScope))
 
-    def identify(self, headers: Headers) -> Client:  # noqa: ARG002 - the protocol's signature
+    def identify(self, headers: Headers, certificate: str | None = None) -> Client:  # noqa: ARG002 - the protocol's
         """The same client every time."""
         return self._EVERYONE
 
@@ -91,7 +105,7 @@ class ApiKeys:
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
 
-    def identify(self, headers: Headers) -> Client:
+    def identify(self, headers: Headers, certificate: str | None = None) -> Client:  # noqa: ARG002 - a key has none
         """The client of the key."""
         presented = _presented_key(headers)
         if presented is None:
@@ -108,6 +122,11 @@ class ApiKeys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key.client
         return found
+
+
+def thumbprint(certificate: bytes) -> str:
+    """Of a certificate (DER): base64url of its SHA-256, without padding, as `x5t#S256` of RFC 8705 has it."""
+    return urlsafe_b64encode(sha256(certificate).digest()).rstrip(b"=").decode()
 
 
 def _presented_key(headers: Headers) -> bytes | None:

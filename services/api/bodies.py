@@ -26,12 +26,15 @@ _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 async def read_body(scope: Scope, receive: Receive, most: int = MAX_BYTES) -> bytes:
     """The whole body. Raises ApiError when it is too large, too slow, compressed, or not declared as JSON."""
-    _check_headers(scope, most)
+    refusal = _refusal(scope, most)
     try:
         async with asyncio.timeout(SECONDS_TO_SEND):
-            return await _collect(receive, most)
+            body = await _collect(receive, most)
     except TimeoutError as error:
         raise ApiError(TOO_SLOW, f"Send it within {SECONDS_TO_SEND:.0f} s.") from error
+    if refusal is not None:  # a connection that is closed before it was read to its end may lose the answer
+        raise refusal
+    return body
 
 
 def parse_json(body: bytes) -> object:
@@ -49,7 +52,9 @@ def parse_json(body: bytes) -> object:
     return value
 
 
-def _check_headers(scope: Scope, most: int) -> None:
+def _refusal(scope: Scope, most: int) -> ApiError | None:
+    """Why a body is not of the kind that is read here. Raises ApiError at once where it is too large."""
+    refusal = None
     for name, value in scope["headers"]:
         if name == b"content-length":
             if not value.isdigit() or int(value[:12]) > most:
@@ -57,9 +62,10 @@ def _check_headers(scope: Scope, most: int) -> None:
         elif name == b"content-type":
             kind = value.partition(b";")[0].strip().lower()
             if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
-                raise ApiError(UNSUPPORTED, "Send application/json.")
+                refusal = ApiError(UNSUPPORTED, "Send application/json.")
         elif name == b"content-encoding" and value.strip().lower() != b"identity":
-            raise ApiError(UNSUPPORTED, "Send the body without content-encoding.")
+            refusal = ApiError(UNSUPPORTED, "Send the body without content-encoding.")
+    return refusal
 
 
 async def _collect(receive: Receive, most: int) -> bytes:

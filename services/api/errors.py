@@ -42,7 +42,7 @@ TAKEN = ProblemKind(409, "taken", "Somebody else was faster")
 REFUSED = ProblemKind(409, "refused", "The rules of governance do not allow this")
 TOO_SLOW = ProblemKind(408, "too-slow", "The body did not arrive in time", close=True)
 TOO_LARGE = ProblemKind(413, "too-large", "The body is larger than allowed", close=True)
-UNSUPPORTED = ProblemKind(415, "unsupported-media-type", "The body is not application/json", close=True)
+UNSUPPORTED = ProblemKind(415, "unsupported-media-type", "The body is not application/json")
 INVALID = ProblemKind(422, "invalid", "Some fields are not valid")
 OVERLOADED = ProblemKind(429, "too-many-requests", "Too many requests at once", retry=True)
 HEADERS_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers are larger than allowed", close=True)
@@ -76,11 +76,19 @@ class FieldError:
 class ApiError(Exception):
     """A request that is refused, with everything its problem document says."""
 
-    def __init__(self, kind: ProblemKind, detail: str, errors: Sequence[FieldError] = ()) -> None:
+    def __init__(
+        self,
+        kind: ProblemKind,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        *,
+        retry_after_s: int = RETRY_AFTER_SECONDS,
+    ) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
         self.errors = tuple(errors)
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,7 @@ def _render(error: ApiError) -> Problem:
         document["errors"] = error.errors
     headers: list[tuple[bytes, bytes]] = []
     if kind.retry:
-        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+        headers.append((b"retry-after", str(error.retry_after_s).encode()))
     if kind.close:
         headers.append((b"connection", b"close"))
     if kind is UNAUTHENTICATED:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from services.api.bodies import Message, Receive, Scope, Send
 from services.api.errors import METHOD_NOT_ALLOWED, PROBLEM_JSON, ApiError, Problem, problem_of
-from services.api.hot_routes import HotRoute
+from services.api.hot_routes import HOT_PATHS, HotRoute
 from services.api.stream_response import BODILESS
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -92,7 +92,9 @@ def _problem(error: Exception, scope: Scope) -> Problem:
     """The problem document; what nobody expected is logged with its trace, without what was sent."""
     problem = problem_of(error)
     if problem.status == 500:
-        _log.error("a request failed", exc_info=error, extra={"action": f"{scope['method']} {scope['path'][:80]}"})
+        # Paths hold what people typed, so the route is named instead.
+        route = scope["path"] if scope["path"] in HOT_PATHS else getattr(scope.get("route"), "path", "unknown")
+        _log.error("a request failed", exc_info=error, extra={"action": f"{scope['method']} {route}"})
     return problem
 
 

@@ -7,7 +7,9 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from services.api.authentication import CERTIFICATE, thumbprint
 from services.api.errors import HEADERS_TOO_LARGE, MALFORMED, PROBLEM_JSON, ApiError, problem_of
+from services.api.stream_response import ABORT
 
 MAX_HEADER_BYTES = 16 * 1024
 HEADER_SECONDS = 8.0
@@ -28,11 +30,16 @@ class GuardedProtocol(HttpToolsProtocol):
     _received = 0
     """Bytes of the request whose headers are being read."""
     _oversized = False
+    _certificate: str | None = None
+    """Of the client's certificate."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock for the first request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+        connection = transport.get_extra_info("ssl_object")
+        certificate = None if connection is None else connection.getpeercert(binary_form=True)
+        self._certificate = None if certificate is None else thumbprint(certificate)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops the clock."""
@@ -65,7 +72,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._oversized = True
             raise _HeadersTooLarge
         # A reader that takes nothing must be let go of without waiting for it (`api.stream_response`).
-        self.scope["extensions"] = {"kairos.abort": {"abort": self.transport.abort}}
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+        if self._certificate is not None:
+            self.scope["extensions"][CERTIFICATE] = {"thumbprint": self._certificate}
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

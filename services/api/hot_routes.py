@@ -4,8 +4,8 @@ Measured on one core, the framework's routing and answer handling cost three tim
 does; so these two are plain functions from scope and body to bytes. The OpenAPI document describes them.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -15,19 +15,25 @@ from pydantic import TypeAdapter
 from decision_engine.identifiers import CustomerId
 from decision_engine.outcomes import Outcome
 from event_schemas.envelope import epoch_ms
-from services.api.authentication import ApiScope
+from services.api.authentication import ApiScope, Client
 from services.api.bodies import Receive, Scope, parse_json, read_body
+from services.api.callers import calling
+from services.api.customer_guard import CustomerGuard
 from services.api.decision_request import decision_command
-from services.api.errors import INVALID, OVERLOADED, ApiError, FieldError
+from services.api.errors import INVALID, ApiError, FieldError
+from services.api.rate_limits import Room
 from services.api.runtime import ApiRuntime
 from services.api.schemas import MAX_RESPONSES, DecisionBody, ResponseBody
 from services.api.use_case_wiring import decision_maker, response_recorder
 from services.use_cases.make_decision import Live
-from services.use_cases.record_response import ResponseCommand
+from services.use_cases.record_response import ResponseCommand, Sees
 
 _DECISION: TypeAdapter[DecisionBody] = TypeAdapter(DecisionBody)
 _RESPONSE: TypeAdapter[ResponseBody] = TypeAdapter(ResponseBody)
 _RESPONSES: TypeAdapter[list[ResponseBody]] = TypeAdapter(list[ResponseBody])
+
+
+HOT_PATHS = ("/v1/decisions", "/v1/responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +52,36 @@ class HotRoutes:
 
     def __init__(self, runtime: ApiRuntime) -> None:
         self._runtime = runtime
-        self._in_flight = 0
+        self._guard = CustomerGuard.of(runtime)
+        self._room = Room(runtime.max_in_flight)
         self._make_decision = decision_maker(runtime)
         self._record_response = response_recorder(runtime)
 
     def by_path(self) -> dict[str, HotRoute]:
         """Path to route; both answer POST only."""
-        return {"/v1/decisions": self.decide, "/v1/responses": self.respond}
+        return dict(zip(HOT_PATHS, (self.decide, self.respond), strict=True))
 
     async def decide(self, scope: Scope, receive: Receive) -> Answer:
         """What to offer. Raises ApiError, ValidationError, and the use case's errors."""
-        client = self._runtime.authenticator.identify(scope["headers"])
-        client.require(ApiScope.DECIDE)
+        client = await calling(self._runtime, scope, ApiScope.DECIDE)
         raw = await read_body(scope, receive)
         started_s = perf_counter()  # a caller who sends slowly has not been kept waiting by us
-        with self._admitted():
+        with self._admitted(client):
             body = _DECISION.validate_python(parse_json(raw))
+            if client.customers is not None:
+                await self._guard.require(client, body.customer_id)
             timeout_ms = self._runtime.decision_timeout_ms
             command = decision_command(body, raw, client, self._live_for(body.customer_id), timeout_ms, started_s)
             return Answer(200, await self._make_decision(command))
 
     async def respond(self, scope: Scope, receive: Receive) -> Answer:
         """What became of an offer. Raises ApiError, ValidationError, BusUnavailable, StoreUnavailable."""
-        client = self._runtime.authenticator.identify(scope["headers"])
-        client.require(ApiScope.RESPOND)
+        client = await calling(self._runtime, scope, ApiScope.RESPOND)
         raw = await read_body(scope, receive)
-        with self._admitted():
-            taken = await self._record_response(_response_commands(parse_json(raw), client.name), client.channels)
+        with self._admitted(client):
+            commands = _response_commands(parse_json(raw), client.name)
+            self._runtime.admission.charge(client.name, client.limit, len(commands) - 1)
+            taken = await self._record_response(commands, client.channels, self._sees(client))
         answer: dict[str, object] = {
             "accepted": taken.accepted,
             "duplicates": taken.duplicates,
@@ -87,18 +96,14 @@ class HotRoutes:
         chosen = self._runtime.live_for
         return self._runtime.live() if chosen is None else chosen(CustomerId(customer_id))
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
+    def _sees(self, client: Client) -> Sees | None:
+        """Whose options the client may answer; None: everybody's."""
+        return None if client.customers is None else lambda customer_id: self._guard.sees(client, customer_id)
+
+    def _admitted(self, client: Client) -> AbstractContextManager[None]:
         """Room for one more, or ApiError. Taken after the body has come, so that slow senders hold none, and before
         it is read, so that refusing costs little."""
-        if self._in_flight >= self._runtime.max_in_flight:
-            self._runtime.metrics.count("shed_total", reason="in_flight")
-            raise ApiError(OVERLOADED, "Too many requests are being worked on; try again shortly.")
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+        return self._runtime.admission.working(self._room, client.name, client.limit)
 
 
 def _response_commands(value: object, client: str) -> list[ResponseCommand]:

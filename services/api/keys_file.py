@@ -5,17 +5,21 @@
 ```
 
 `recipient` may say under which name leads are addressed to a person; without it that is the client's own name.
+`customers` may bound whom the client sees (`["retail:", "owner_manager=M012"]`), `limit` how much of a node it uses
+(`{"per_second": 50, "burst": 100, "at_once": 8}`), and `reason_needed` has a person say why they open a customer.
 """
 
 import json
 from pathlib import Path
 
 from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client
+from services.api.customer_scope import CustomerScope
+from services.api.rate_limits import RateLimit
 from services.ports import SettingsInvalid
 from services.use_cases.decide_firing import CLIENT
 
 _FIELDS = {"client", "sha256", "channels", "scopes"}
-_FURTHER = {"recipient"}
+_FURTHER = {"recipient", "customers", "limit", "reason_needed"}
 
 
 def load_api_keys(path: Path) -> ApiKeys:
@@ -39,7 +43,9 @@ def load_api_keys(path: Path) -> ApiKeys:
 
 def _key(entry: object) -> ApiKey:
     if not isinstance(entry, dict) or set(entry) - _FURTHER != _FIELDS:
-        raise ValueError(f"must be an object with exactly {', '.join(sorted(_FIELDS))}, and maybe recipient")
+        raise ValueError(
+            f"must be an object with exactly {', '.join(sorted(_FIELDS))}, and maybe {', '.join(sorted(_FURTHER))}"
+        )
     digest = bytes.fromhex(entry["sha256"])
     if len(digest) != 32:
         raise ValueError("sha256 must have 64 hex digits")
@@ -48,5 +54,16 @@ def _key(entry: object) -> ApiKey:
     channels = None if entry["channels"] is None else frozenset(map(str, entry["channels"]))
     scopes = frozenset(ApiScope(scope) for scope in entry["scopes"])
     recipient = None if entry.get("recipient") is None else str(entry["recipient"])
-    client = Client(name=str(entry["client"]), channels=channels, scopes=scopes, recipient=recipient)
+    reason_needed = entry.get("reason_needed", False)
+    if not isinstance(reason_needed, bool):
+        raise ValueError("reason_needed must be true or false")
+    client = Client(
+        name=str(entry["client"]),
+        channels=channels,
+        scopes=scopes,
+        recipient=recipient,
+        customers=None if entry.get("customers") is None else CustomerScope.of(entry["customers"]),
+        limit=None if entry.get("limit") is None else RateLimit.of(entry["limit"]),
+        reason_needed=reason_needed,
+    )
     return ApiKey(sha256=digest, client=client)

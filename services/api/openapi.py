@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from services.api.access_table import needed_scope
 from services.api.errors import KINDS, REFUSED, ProblemKind
 from services.api.governance_bodies import GOVERNANCE_BODIES
 from services.api.schemas import (
@@ -30,13 +31,11 @@ _SHAPES: Sequence[tuple[type[BaseModel], Any]] = (
     (EventsTaken, "serialization"),
     (ProblemShape, "serialization"),
 )
-_PUBLIC = ("/livez", "/readyz")
-_BOUNDED = ("/v1/decisions", "/v1/responses", "/v1/decisions/{decision_id}", "/v1/stream", "/v1/attribution",
-            "/v1/simulations")  # fmt: skip
-"""Paths that take so many requests at once and refuse the rest."""
 _GOVERNED = ("/v1/strategies", "/v1/kill-switches", "/v1/simulations")
 """Where people act under rules."""
-_WITH_QUERY = ("/v1/stream", "/v1/attribution", "/v1/audit")
+_NAMING_THINGS = ("/v1/decisions", "/v1/stream", "/v1/simulations")
+"""Paths whose query or body names what may not be there."""
+_WITH_QUERY = ("/v1/stream", "/v1/attribution", "/v1/decision-log", "/v1/audit")
 """Paths whose query can be at fault."""
 _EXAMPLE = {
     "request_id": "6f1c2a9e",
@@ -70,8 +69,8 @@ def openapi_document(app: FastAPI) -> Document:
     ]
     document["paths"]["/v1/events"]["post"] |= _events()
     for path, operations in document["paths"].items():
-        for operation in operations.values():
-            _complete(path, operation)
+        for method, operation in operations.items():
+            _complete(method, path, operation)
     return document
 
 
@@ -122,13 +121,15 @@ def _ref(model: str) -> Document:
     return {"$ref": _REF.format(model=model)}
 
 
-def _complete(path: str, operation: Document) -> None:
+def _complete(method: str, path: str, operation: Document) -> None:
     """Security and problem documents, which every operation has."""
     operation["responses"].pop("422", None)
-    if path in _PUBLIC:
+    scope = needed_scope(method, path)
+    if scope is None:
         operation["security"] = []
         return
     operation["security"] = [{"apiKey": []}, {"bearer": []}]
+    operation["x-kairos-scope"] = scope.value
     for kind in KINDS:
         if _applies(kind, path, "requestBody" in operation):
             operation["responses"][str(kind.status)] = {
@@ -138,16 +139,14 @@ def _complete(path: str, operation: Document) -> None:
 
 
 def _applies(kind: ProblemKind, path: str, has_body: bool) -> bool:  # noqa: FBT001 - a predicate of two facts
-    if kind.status in (401, 403, 503):
+    if kind.status in (401, 403, 429, 503):
         return True
-    if kind.status == 404:
-        return "{" in path
+    if kind.status == 404:  # a customer whom the client may not see is unknown to it, in whatever it asks
+        return "{" in path or path in _NAMING_THINGS
     if kind.status == 422:
         return has_body or "{" in path or path in _WITH_QUERY
     if kind is REFUSED:
         return has_body and path.startswith(_GOVERNED)
     if kind.status == 409:
         return path == "/v1/decisions"
-    if kind.status == 429:
-        return path in _BOUNDED
     return has_body and kind.status in (400, 408, 413, 415)

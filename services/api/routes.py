@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from typing import Annotated
 
@@ -15,6 +15,8 @@ from decision_engine.identifiers import CustomerId, DecisionId
 from event_schemas.asyncapi import asyncapi_document
 from services.api.authentication import ApiScope, Client
 from services.api.bodies import parse_json, read_body
+from services.api.callers import calling
+from services.api.customer_guard import CustomerGuard, CustomerUnknown
 from services.api.errors import INVALID, NOT_FOUND, UNAVAILABLE, ApiError, FieldError
 from services.api.runtime import ApiRuntime, Check
 from services.api.schemas import MAX_EVENTS
@@ -39,13 +41,22 @@ def json_response(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-def may(runtime: ApiRuntime, scope: ApiScope) -> Callable[[Request], Client]:
-    """A dependency: the calling client, refused unless it has the scope."""
+def may(runtime: ApiRuntime, scope: ApiScope) -> Callable[[Request], AsyncIterator[Client]]:
+    """A dependency: the calling client, refused unless it has the scope, the rate and the room."""
 
-    def client_of(request: Request) -> Client:
-        client = runtime.authenticator.identify(request.scope["headers"])
-        client.require(scope)
-        return client
+    async def client_of(request: Request) -> AsyncIterator[Client]:
+        client = await calling(runtime, request.scope, scope)
+        with runtime.admission.working(runtime.other_requests, client.name, client.limit):
+            yield client
+
+    return client_of
+
+
+def may_stay(runtime: ApiRuntime, scope: ApiScope) -> Callable[[Request], Awaitable[Client]]:
+    """The same for what lasts, and is counted by its own bounds."""
+
+    async def client_of(request: Request) -> Client:
+        return await calling(runtime, request.scope, scope)
 
     return client_of
 
@@ -55,6 +66,7 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["reading"])
     decided_by = DecidingStrategies(at_hand=lambda: runtime.live().prepared, kept=runtime.strategies)
     explain = ExplainDecision(store=runtime.store, strategies=decided_by, archive=runtime.archive)
+    guard = CustomerGuard.of(runtime)
     reader = Depends(may(runtime, ApiScope.READ))
 
     @router.get("/decisions/{decision_id}", summary="Every candidate of a decision and why it ended as it did")
@@ -62,7 +74,8 @@ def reading_routes(runtime: ApiRuntime) -> APIRouter:
         if not _ULID.fullmatch(decision_id):
             raise DecisionUnknown  # nobody ever gave such an id, so neither store nor archive needs to be searched
         record = await explain.record(DecisionId(decision_id))
-        if not client.speaks_for(str(record_data(record)["channel"])):
+        data = record_data(record)
+        if not client.speaks_for(str(data["channel"])) or not await guard.sees(client, str(data["customer_id"])):
             raise DecisionUnknown
         try:
             return json_response((await explain.explained(record)).data)
@@ -82,18 +95,24 @@ def _add_customer_routes(router: APIRouter, runtime: ApiRuntime) -> None:
     """What is known of one customer, whole and one attribute at a time."""
     view = ViewCustomer(live=runtime.live, store=runtime.store, clock=runtime.clock)
     view_attribute = ViewAttribute(live=runtime.live, store=runtime.store, clock=runtime.clock)
-    reader = Depends(may(runtime, ApiScope.READ))
+    guard, reader = CustomerGuard.of(runtime), Depends(may(runtime, ApiScope.READ))
 
-    @router.get("/customers/{customer_id}", summary="The 360 view of a customer", dependencies=[reader])
-    async def customer(customer_id: CustomerIdText) -> Response:
-        return json_response(await view(CustomerId(customer_id)))
+    @router.get("/customers/{customer_id}", summary="The 360 view of a customer")
+    async def customer(customer_id: CustomerIdText, client: Annotated[Client, reader]) -> Response:
+        await guard.require(client, customer_id)
+        found = await view(CustomerId(customer_id))
+        if client.customers is not None and not found.known:
+            raise CustomerUnknown  # so that a client of some customers cannot tell the others from those who never were
+        return json_response(found)
 
     @router.get(
         "/customers/{customer_id}/attributes/{name}",
         summary="One attribute: definition, value, and the events it comes from",
-        dependencies=[reader],
     )
-    async def attribute(customer_id: CustomerIdText, name: AttributeText) -> Response:
+    async def attribute(
+        customer_id: CustomerIdText, name: AttributeText, client: Annotated[Client, reader]
+    ) -> Response:
+        await guard.require(client, customer_id)
         try:
             return json_response(await view_attribute(CustomerId(customer_id), name))
         except AttributeUnknown as error:
@@ -104,15 +123,17 @@ def event_routes(runtime: ApiRuntime) -> APIRouter:
     """The way in for events of callers without Kafka."""
     router = APIRouter(prefix="/v1", tags=["events"])
     publish = PublishEvents(publisher=runtime.publisher, clock=None if runtime.replays else runtime.clock)
-    publisher = Depends(may(runtime, ApiScope.PUBLISH))
+    publisher, guard = Depends(may(runtime, ApiScope.PUBLISH)), CustomerGuard.of(runtime)
 
-    @router.post("/events", status_code=202, summary="One event or a list, published", dependencies=[publisher])
-    async def events(request: Request) -> Response:
+    @router.post("/events", status_code=202, summary="One event or a list, published")
+    async def events(request: Request, client: Annotated[Client, publisher]) -> Response:
         value = parse_json(await read_body(request.scope, request.receive))
         documents = value if isinstance(value, list) else [value]
         if not 1 <= len(documents) <= MAX_EVENTS:
             raise ApiError(INVALID, "See errors.", [FieldError("", "length", f"1 to {MAX_EVENTS} events")])
-        taken = await publish(documents)
+        runtime.admission.charge(client.name, client.limit, len(documents) - 1)
+        sees = None if client.customers is None else lambda customer_id: guard.sees(client, customer_id)
+        taken = await publish(documents, sees)
         rejected = [{"index": index, "error": error} for index, error in taken.rejected]
         if not taken.accepted:
             errors = [FieldError(f"[{index}]", "event", error) for index, error in taken.rejected[:20]]
@@ -132,7 +153,14 @@ def operating_routes(runtime: ApiRuntime, openapi: Callable[[], dict[str, object
     async def livez() -> Response:
         return json_response({"live": True})
 
-    @router.get("/readyz", summary="Whether every dependency answers")
+    unready: dict[int | str, dict[str, object]] = {
+        UNAVAILABLE.status: {
+            "description": "Some dependency does not",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    }
+
+    @router.get("/readyz", summary="Whether every dependency answers", responses=unready)
     async def readyz() -> Response:
         results = await asyncio.gather(*(_passes(check) for check in runtime.checks.values()))
         checks = dict(zip(runtime.checks, results, strict=True))
@@ -144,7 +172,17 @@ def operating_routes(runtime: ApiRuntime, openapi: Callable[[], dict[str, object
             document["strategy_canary"] = {"version": canary.version, "share": canary.share}
         return json_response(document, 200 if ready else UNAVAILABLE.status)
 
-    @router.get("/metrics", summary="Prometheus metrics", dependencies=[operator])
+    page_of_metrics: dict[int | str, dict[str, object]] = {
+        200: {"description": "The page", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    }
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        dependencies=[operator],
+        response_class=Response,
+        responses=page_of_metrics,
+    )
     async def metrics() -> Response:
         page, content_type = runtime.exposition()
         return Response(page, headers={"content-type": content_type})

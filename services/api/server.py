@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +11,19 @@ from dataclasses import dataclass
 import uvicorn
 
 from services.api.front_door import AsgiApp
-from services.api.guarded_protocol import GuardedProtocol
+from services.api.guarded_protocol import HEADER_SECONDS, GuardedProtocol
 from services.ports import ShellError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """`keep_alive_s` closes idle connections; `drain_s` is how long a stop waits for answers under way."""
+    """`keep_alive_s` closes idle connections; `drain_s` is how long a stop waits for answers under way. With `tls`
+    nothing else is spoken."""
 
     keep_alive_s: int = 30
     drain_s: int = 8
     backlog: int = 2048
+    tls: ssl.SSLContext | None = None
 
 
 class AddressUnavailable(ShellError):
@@ -28,16 +31,36 @@ class AddressUnavailable(ShellError):
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to whoever runs it, who also has stores and a bus to close, and tells when it has started."""
+    """Leaves signals to whoever runs it, who also has stores and a bus to close, and tells when it has started. Takes
+    connections itself, since its own way lets a client shake hands for a minute."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None] | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, tls: ssl.SSLContext | None, on_started: Callable[[], None] | None
+    ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
+        for listener in sockets or ():
+            self.servers.append(await self._listening(listener))
         if self.started and self._on_started is not None:
             self._on_started()
+
+    async def _listening(self, listener: socket.socket) -> asyncio.Server:
+        """Connections of the socket, each with a protocol of its own."""
+
+        def protocol() -> asyncio.Protocol:
+            return GuardedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        return await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=listener,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else HEADER_SECONDS,
+            backlog=self.config.backlog,
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -57,7 +80,8 @@ async def serve(
     connections are taken, `on_stopping` when none are any more: to end what would not end by itself. Run it on uvloop
     for speed."""
     _calm_collector()
-    server = _Server(_config(app, limits or ServerLimits()), on_started)
+    limits = limits or ServerLimits()
+    server = _Server(_config(app, limits), limits.tls, on_started)
     serving = asyncio.create_task(server.serve([listener]), name="http-server")
     stopping = asyncio.create_task(stop.wait(), name="http-stop")
     try:

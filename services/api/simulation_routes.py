@@ -40,7 +40,7 @@ def add_simulations(router: APIRouter, runtime: ApiRuntime, desk: GovernanceDesk
     async def show(simulation_id: JobText) -> Response:
         job = await _known(simulations, simulation_id)
         view = job_view(job)
-        report = await simulations.report(job.id) if job.state == "done" else None
+        report = await simulations.report(job.report_digest) if job.report_digest is not None else None
         if report is not None:
             view["report"] = orjson.Fragment(report.document)
         return json_response(view)

@@ -15,7 +15,7 @@ from services.api.runtime import ApiRuntime
 from services.api.strategy_views import pending_view, strategy_summary, strategy_view
 from services.ports import StrategyUnknown
 from services.use_cases.governance.desk import GovernanceDesk, VersionUnknown
-from services.use_cases.governance.strategy_diff import diff_as_json
+from services.use_cases.governance.strategy_diff_text import diff_as_json
 
 Against = Annotated[VersionText | None, Query(description="The other version; default: the active one")]
 

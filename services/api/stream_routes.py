@@ -6,8 +6,9 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response
 
 from services.api.authentication import ApiScope, Client
+from services.api.customer_guard import CustomerGuard
 from services.api.errors import FORBIDDEN, INVALID, UNAVAILABLE, ApiError, FieldError
-from services.api.routes import may
+from services.api.routes import may_stay
 from services.api.runtime import ApiRuntime
 from services.api.stream_cursor import Cursor, CursorInvalid, read_cursor
 from services.api.stream_replay import LogReplay
@@ -34,7 +35,7 @@ def stream_routes(runtime: ApiRuntime) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["delivery"])
     admission = StreamAdmission(runtime.stream_limits, runtime.metrics)
     replay = None if runtime.outbound is None else LogReplay(runtime.outbound)
-    reader = Depends(may(runtime, ApiScope.READ))
+    reader, guard = Depends(may_stay(runtime, ApiScope.READ)), CustomerGuard.of(runtime)
     answers: dict[int | str, dict[str, object]] = {
         200: {"description": "The stream", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
     }
@@ -54,11 +55,14 @@ def stream_routes(runtime: ApiRuntime) -> APIRouter:
         last_event_id: LastEventId = None,
     ) -> Response:
         _check_channel(runtime, client, channel)
+        if customer_id is not None:
+            await guard.require(client, customer_id)
         cursor = cursor_of(last_event_id)
         if runtime.outbound is None or replay is None or runtime.outbound.ending.is_set():
             raise ApiError(UNAVAILABLE, "This node does not follow the outbound topic now.")
         give_back = admission.admit(client)
-        audience = Audience(channel=channel, recipient=recipient, customer_id=customer_id)
+        seen = None if customer_id is not None else client.customers  # the one asked for is in scope already
+        audience = Audience(channel=channel, recipient=recipient, customer_id=customer_id, customers=seen)
         limits = runtime.stream_limits
         session = StreamSession(runtime.outbound, replay, audience, cursor, limits.heartbeat_s)
         return EventStreamResponse(session.frames(), limits, runtime.metrics, give_back)

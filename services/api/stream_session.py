@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from services.api.customer_scope import CustomerScope
 from services.api.stream_cursor import MOST_AHEAD, Cursor
 from services.api.stream_feed import Entry, OutboundFeed
 from services.api.stream_replay import Gap, LogReplay, ReplayStalled
@@ -28,11 +29,13 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audience:
     """Who is looking: a channel, and optionally one recipient of it, or one customer. What names no recipient is for
-    everyone who serves the channel."""
+    everyone who serves the channel. `customers` bounds whom it may be about, by their ids: no profile is looked up for
+    a message that passes."""
 
     channel: str
     recipient: str | None = None
     customer_id: str | None = None
+    customers: CustomerScope | None = None
 
     def includes(self, message: OutboundMessage, channel: str | None, recipient: str | None) -> bool:
         """Whether the message is for them, being in that channel and for that recipient."""
@@ -40,6 +43,7 @@ class Audience:
             channel == self.channel
             and (self.recipient is None or recipient in (None, self.recipient))
             and self.customer_id in (None, message.customer_id)
+            and (self.customers is None or self.customers.has_id(message.customer_id))
         )
 
 

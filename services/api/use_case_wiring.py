@@ -1,5 +1,7 @@
 """The use cases that more than one way in shares, built from the runtime's ports."""
 
+from decision_engine.experiment import assign_arm
+from decision_engine.identifiers import CustomerId
 from services.api.runtime import ApiRuntime
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
 from services.use_cases.record_response import RecordResponse
@@ -29,6 +31,11 @@ def decision_maker(runtime: ApiRuntime) -> MakeDecision:
 
 def response_recorder(runtime: ApiRuntime) -> RecordResponse:
     """Takes responses as `POST /v1/responses` does."""
+
+    def arm_of(customer_id: CustomerId) -> str:
+        prepared = runtime.live().prepared
+        return assign_arm(prepared.strategy.experiment.salt, prepared.arms, customer_id).value
+
     return RecordResponse(
         store=runtime.store,
         ledger=runtime.ledger,
@@ -36,4 +43,5 @@ def response_recorder(runtime: ApiRuntime) -> RecordResponse:
         clock=runtime.clock,
         metrics=runtime.metrics,
         rematch=SuitabilityRematch(store=runtime.store, live=runtime.live),
+        arm_of=arm_of,
     )

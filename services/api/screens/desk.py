@@ -1,6 +1,9 @@
 """What every screen stands on: its pages and fragments, who visits them, and how they fail in plain words."""
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,7 +11,8 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
 from jinja2.runtime import Context
 
 from services.api.authentication import ApiScope, Client
@@ -25,8 +29,9 @@ from services.api.screens.visits import (
     theme_of,
 )
 from services.api.screens.words import LOCALES, load_words
-from services.ports import SessionStore
+from services.ports import SessionStore, ShellError
 
+_log = logging.getLogger(__name__)
 NAVIGATION: tuple[tuple[str, str, ApiScope], ...] = (
     ("agent", "/agent", ApiScope.SERVE),
     ("inbox", "/inbox", ApiScope.SERVE),
@@ -39,6 +44,35 @@ PAGE_HEADERS = {"referrer-policy": "same-origin"}
 """Otherwise browsers would not say where a page's own forms come from; other sites still learn nothing."""
 
 
+class _CompiledTemplates(BytecodeCache):
+    """Templates compiled once a process, by their text."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Gives the bucket what is known of its very text."""
+        known = self._known.get((bucket.key, bucket.checksum))
+        if known is not None:
+            bucket.bytecode_from_string(known)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keeps it."""
+        self._known[bucket.key, bucket.checksum] = bucket.bytecode_to_string()
+
+
+async def _tried(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await work()
+    except ShellError as error:
+        _log.warning("a screen could not be made ready: %s", error, extra={"action": "its first page takes longer"})
+
+
+@cache
+def _compiled() -> _CompiledTemplates:
+    return _CompiledTemplates()
+
+
 class Desk:
     """Renders templates of `services/web/templates` for a visit, and tells who visits. `store` holds the sessions."""
 
@@ -46,7 +80,22 @@ class Desk:
         self.runtime = runtime
         self.sessions = Sessions(store, runtime.authenticator)
         self.words = load_words()
+        self._before_use: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._under_way: set[asyncio.Task[None]] = set()
         self._templates = self._environment()
+        # What a node shows is fixed as it starts, and no visit waits for it.
+        for name in self._templates.list_templates():
+            self._templates.get_template(name)
+
+    def before_use(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Has it done, once, beside the first page anybody is shown: whoever signs in need not wait for it later."""
+        self._before_use.append(work)
+
+    def _begin(self) -> None:
+        while self._before_use:
+            task = asyncio.create_task(_tried(self._before_use.pop()))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
 
     def visitor(self, *scopes: ApiScope) -> Callable[[Request], Awaitable[Visit]]:
         """A dependency: the signed-in person, who needs all of these scopes. A changing request must come from these
@@ -82,6 +131,7 @@ class Desk:
 
     def render_for(self, request: Request, client: Client | None, template: str, **values: object) -> str:
         """The same for whoever is there; nobody, before they sign in."""
+        self._begin()
         around = {
             "locale": locale_of(request),
             "theme": theme_of(request),
@@ -144,6 +194,8 @@ class Desk:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            cache_size=-1,
+            bytecode_cache=_compiled(),
         )
         words = self.words
 

@@ -30,7 +30,7 @@ def money(minor: float, currency: str) -> str:
 def short_money(minor: float, currency: str, locale: str) -> str:
     """An amount in minor units in as little space as possible: `¥1.2M`, `¥123万`."""
     symbol = _SYMBOLS.get(currency, currency + " ")
-    return ("-" if minor < 0 else "") + symbol + short_number(abs(minor) / 100, locale)
+    return ("-" if minor < 0 else "") + symbol + short_number(round(abs(minor) / 100, 2), locale)
 
 
 def short_number(value: float, locale: str) -> str:

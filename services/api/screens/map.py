@@ -11,7 +11,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from decision_engine.strategy import Strategy
-from services.api.authentication import ApiScope
+from services.api.authentication import ApiScope, Client
 from services.api.errors import INVALID, NOT_FOUND, TAKEN, ApiError
 from services.api.screens.desk import Desk
 from services.api.screens.formats import localized
@@ -26,6 +26,7 @@ from services.use_cases.customer_map.shelf import SnapshotShelf, SnapshotUnreada
 Name = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_]*$")]
 DayText = Annotated[str, Field(max_length=10, pattern=r"^(|\d{4}-\d{2}-\d{2}|none)$")]
 MOST_COLUMNS = 40
+_LONGEST_REASON = 2_000
 _NO_FLOW = "none"
 _log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def _add_lists(router: APIRouter, customers: CustomerMap, visitor: Any) -> None:
             is_money=customers.is_money(view.value),
             columns=_described(customers.strategy, available, visit),
             preferred={view.value, "branch_id", "manager_id", "segment"},
-            **_page(_listed(part, view), wanted.page),
+            **_page(_listed(part, view, visit.client), wanted.page),
             **customers.around(visit),
         )
 
@@ -194,7 +195,7 @@ def _add_lists(router: APIRouter, customers: CustomerMap, visitor: Any) -> None:
         available = set(await customers.source.available(customers.strategy, view.day))
         if refused := [name for name in names if name not in available]:
             raise ApiError(INVALID, f"These attributes are not there to be exported: {', '.join(refused)}.")
-        found = _listed(part, view)
+        found = _listed(part, view, visit.client)
         held = view.before if part.target == GONE and view.before is not None else view.day
         attributes = await customers.source.attributes(held, [each.customer_id for each in found], names)
         _log.warning(
@@ -202,7 +203,24 @@ def _add_lists(router: APIRouter, customers: CustomerMap, visitor: Any) -> None:
             visit.client.name, len(found), _query(part) or "everybody", view.day, ", ".join(names) or "no attributes",
             " ".join(reason.split())[:300], extra={"action": "customer list exported"},
         )  # fmt: skip
+        await _held_fast(customers, visit, f"{view.day}: {_query(part) or 'everybody'}", names, len(found), reason)
         return _download(csv_lines(found, names, attributes), f"customers-{view.day}.csv")
+
+
+async def _held_fast(
+    customers: CustomerMap, visit: Visit, part: str, names: tuple[str, ...], rows: int, reason: str
+) -> None:
+    """Before anything is given out: an export that the history cannot hold is refused. Raises BusUnavailable."""
+    governance = customers.desk.runtime.governance
+    if governance is not None:
+        await governance.record_export(
+            "customers_of_map",
+            rows=rows,
+            actor=visit.client.name,
+            comment=reason[:_LONGEST_REASON],
+            part=part[:_LONGEST_REASON],
+            attributes=names,
+        )
 
 
 def _add_snapshots(router: APIRouter, customers: CustomerMap, visitor: Any) -> None:
@@ -228,9 +246,12 @@ async def _needed(customers: CustomerMap, day: str, before: str, value: str) -> 
     return view
 
 
-def _listed(part: Part, view: View) -> list[Listed]:
+def _listed(part: Part, view: View, client: Client) -> list[Listed]:
+    """Those of the part whom the person may see, by their ids: a list is no place to look up each one's profile."""
+    scope = client.customers
     try:
-        return listed(part, view.now, view.earlier)
+        found = listed(part, view.now, view.earlier)
+        return found if scope is None else [each for each in found if scope.has_id(each.customer_id)]
     except KeyError as error:
         raise ApiError(INVALID, "There is no such segment.") from error
 

@@ -13,8 +13,9 @@ from hashlib import sha256
 import orjson
 from fastapi import Request
 
-from services.api.authentication import ApiKeys, ApiScope, Authenticator, Client
+from services.api.authentication import ApiKeys, ApiScope, Authenticator, Client, OpenAccess
 from services.api.errors import UNAUTHENTICATED, ApiError
+from services.api.screens.sealed_tokens import sealed, unsealed
 from services.api.screens.visits import on_loopback
 from services.ports import SessionStore
 
@@ -44,19 +45,22 @@ class Sessions:
     @property
     def by_name(self) -> bool:
         """Whether people sign in by saying their name, as they do where nobody is asked for a key."""
-        return not isinstance(self._authenticator, ApiKeys)
+        return isinstance(self._authenticator, OpenAccess)
 
     async def sign_in(self, secret: str) -> str:
-        """A new session's token for a personal key, or for a name where nobody is asked for one.
+        """A new session's token for a personal key or access token, or for a name where nobody is asked for one.
 
-        Raises ApiError (unauthenticated) for an unknown key, StoreUnavailable.
+        Raises ApiError (unauthenticated) for an unknown key or a token that does not hold, StoreUnavailable.
         """
+        token = secrets.token_urlsafe(32)
         if isinstance(self._authenticator, ApiKeys):
             self._authenticator.identify([(b"x-api-key", secret.encode())])
             held: dict[str, str] = {"key": sha256(secret.encode()).hexdigest()}
-        else:
+        elif isinstance(self._authenticator, OpenAccess):
             held = {"name": secret}
-        token = secrets.token_urlsafe(32)
+        else:
+            self._authenticator.identify(_bearer(secret))
+            held = {"sealed": sealed(secret, token)}
         await self._store.save(_digest(token), orjson.dumps(held), SESSION_SECONDS)
         return token
 
@@ -71,7 +75,7 @@ class Sessions:
             return seen.client
         self._seen.pop(digest, None)
         value = await self._store.load(digest)
-        client = None if value is None else self._client_of(orjson.loads(value))
+        client = None if value is None else self._client_of(orjson.loads(value), token)
         if client is None:
             raise ApiError(UNAUTHENTICATED, "The session has ended.")
         if len(self._seen) >= _MOST_CACHED:
@@ -86,18 +90,31 @@ class Sessions:
             self._seen.pop(_digest(token), None)
             await self._store.remove(_digest(token))
 
-    def _client_of(self, held: dict[str, str]) -> Client | None:
-        """Asked anew each time: who lost the key, or some of its scopes, has lost them here too."""
+    def _client_of(self, held: dict[str, str], token: str) -> Client | None:
+        """Asked anew each time: who lost the key, or some of its scopes, has lost them here too; and a session ends
+        with the access token it was opened with."""
         if isinstance(self._authenticator, ApiKeys):
             return self._authenticator.holder(bytes.fromhex(held.get("key", "")))
-        if "name" not in held:
+        if isinstance(self._authenticator, OpenAccess):
+            return Client(name=held["name"], channels=None, scopes=frozenset(ApiScope)) if "name" in held else None
+        access_token = unsealed(held.get("sealed", ""), token)
+        if access_token is None:
             return None
-        return Client(name=held["name"], channels=None, scopes=frozenset(ApiScope))
+        try:
+            return self._authenticator.identify(_bearer(access_token))
+        except ApiError as error:
+            if error.kind is UNAUTHENTICATED:
+                return None
+            raise
 
 
 def cookie_name(request: Request) -> str:
     """With the prefix that binds a cookie to this host and to TLS, except on the machine itself, which has no TLS."""
     return "kairos_session" if on_loopback(request) else "__Host-kairos_session"
+
+
+def _bearer(access_token: str) -> list[tuple[bytes, bytes]]:
+    return [(b"authorization", b"Bearer " + access_token.encode())]
 
 
 def _digest(token: str) -> str:
