@@ -7,10 +7,12 @@ PORT   ?= 8000
 DATA   ?=
 AREA   ?= all
 QUICK  ?=
+DEMO   ?=
+VOLUMES ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-peers setup-obp run test test-kafka check fmt lint types imports schemas bench evidence train clean
+.PHONY: help setup setup-dev setup-peers setup-obp run test test-kafka check fmt lint types imports schemas bench evidence audit train up down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,6 +32,10 @@ $(VENV)/.dev-ready: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@$(PIP) --require-hashes -r requirements/dev.txt
 	@$(PIP) --editable .
 	@touch $@ $(VENV)/.run-ready
+
+$(VENV)/.audit-ready: requirements/audit.txt $(VENV)/.dev-ready
+	@$(PIP) --require-hashes -r requirements/audit.txt
+	@touch $@
 
 $(VENV)-peers/.ready: loadtests/peers/requirements.txt | $(BIN)/python
 	@echo "setting up $(VENV)-peers, the systems measured beside ours (about a minute, once)"
@@ -79,8 +85,22 @@ bench: setup-dev setup-peers ## the benchmarks, with the baseline beside them
 evidence: setup-dev setup-peers setup-obp ## the measurements behind the claims (AREA=path, QUICK=1)
 	@$(BIN)/python -m loadtests.evidence --area $(AREA) $(if $(QUICK),--quick,) $(ARGS)
 
+audit: $(VENV)/.audit-ready ## pins, bandit, a bill of materials in var/, and known faults of dependencies (asks the registry)
+	@$(BIN)/python -m loadtests.supply_chain --known-faults
+
 train: setup ## fit a model from the archive of the last run
 	@$(BIN)/kairos train --archive var/latest/archive --model cross_sell --out var/latest/models $(ARGS)
+
+up: ## the distributed deployment with docker compose (DEMO=1: with the simulated bank)
+	@$(PYTHON) deploy/make_secrets.py
+	@PORT=$(PORT) CLOCK=$(if $(DEMO),events,system) docker compose -f deploy/compose.yaml $(if $(DEMO),--profile demo,) up --build --detach
+	@$(PYTHON) deploy/until_ready.py http://127.0.0.1:$(PORT)/readyz
+	@echo "API and screens: http://127.0.0.1:$(PORT) (key: deploy/secrets/api_key)"
+	@echo "Grafana:         http://127.0.0.1:3000 (admin; password: deploy/secrets/grafana_password)"
+	@echo "Prometheus:      http://127.0.0.1:9090"
+
+down: ## end it (VOLUMES=1: and forget everything it kept)
+	@docker compose -f deploy/compose.yaml --profile demo --profile webhooks down $(if $(VOLUMES),--volumes,)
 
 clean: ## remove what builds and runs have left
 	rm -rf $(VENV) $(VENV)-peers $(VENV)-obp var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

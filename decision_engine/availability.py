@@ -1,7 +1,8 @@
-"""Availability: an offer is made only between its dates, and a trigger decides among its own offers."""
+"""Availability: an offer is made only between its dates, a trigger decides among its own offers, and what stands before
+the customer already is not offered once more."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ class AvailabilityPlan:
     changes: tuple[int, ...]
     known: MutableMapping[int, Falls]
     of_trigger: Mapping[str, Falls]
+    names: tuple[str, ...] = ()
 
 
 def plan_availability(offers: Sequence[Offer], triggers: Sequence[Trigger] = ()) -> AvailabilityPlan:
@@ -36,7 +38,12 @@ def plan_availability(offers: Sequence[Offer], triggers: Sequence[Trigger] = ())
     changes = {date for date in dates if date is not None}
     of_trigger = {trigger.name: _others(offers, trigger) for trigger in triggers}
     return AvailabilityPlan(
-        np.array(since, np.int64), np.array(until, np.int64), tuple(sorted(changes)), {}, of_trigger
+        np.array(since, np.int64),
+        np.array(until, np.int64),
+        tuple(sorted(changes)),
+        {},
+        of_trigger,
+        tuple(offer.name for offer in offers),
     )
 
 
@@ -61,6 +68,14 @@ def screen_trigger(plan: AvailabilityPlan, trigger: Value) -> Falls | None:
         return None
     others = plan.of_trigger.get(str(trigger))
     return np.full(len(plan.since), np.int16(EngineRejection.NOT_FOR_THIS_TRIGGER)) if others is None else others
+
+
+def screen_shown(plan: AvailabilityPlan, shown: Collection[str]) -> Falls | None:
+    """Which offers stand before the customer already; None where the request names none."""
+    if not shown:
+        return None
+    standing = [name in shown for name in plan.names]
+    return np.where(standing, np.int16(EngineRejection.ALREADY_SHOWN), np.int16(PASSED))
 
 
 def _others(offers: Sequence[Offer], trigger: Trigger) -> Falls:

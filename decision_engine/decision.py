@@ -50,6 +50,8 @@ class DecisionRequest:
     """What is believed about treatments now; None, or a strategy that does not learn online: the models alone."""
     switches: tuple[str, ...] = ()
     """The kill switches that are engaged, each `kind:name`, ascending."""
+    shown: tuple[str, ...] = ()
+    """Offers that stand before the customer already, ascending: they are not offered, nor reserved, once more."""
 
 
 class Candidate(NamedTuple):  # with as many fields a tuple is made five times as fast as a dataclass

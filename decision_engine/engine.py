@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from decision_engine.arbitration import context_weights, plan_at
-from decision_engine.availability import screen_availability, screen_trigger
+from decision_engine.availability import screen_availability, screen_shown, screen_trigger
 from decision_engine.boosts import boost_weights
 from decision_engine.calendar_windows import local_time
 from decision_engine.candidates import asked_placements, offers_in_play
@@ -114,12 +114,13 @@ def settle(prepared: PreparedStrategy, draft: Draft, taken: Sequence[int | None]
 def _screen_offers(
     prepared: PreparedStrategy, request: DecisionRequest, snapshot: CustomerSnapshot, truth: Mask
 ) -> Sequence[Falls | None]:
-    """What kill switches, dates, triggers, consents and engagement policies refuse."""
+    """What kill switches, dates, what is shown already, triggers, consents and engagement policies refuse."""
     standing = assess_suitability(prepared.strategy.suitability, snapshot, request.now_ms)
     trigger = request.context.get(TRIGGER)
     return (
         screen_switches(prepared.switches, request.switches, request.channel),
         screen_availability(prepared.availability, request.now_ms),
+        screen_shown(prepared.availability, request.shown),
         None if trigger is None else screen_trigger(prepared.availability, trigger),
         screen_consent(prepared.consent, snapshot, request.channel),
         screen_engagement(prepared.engagement, truth, standing),

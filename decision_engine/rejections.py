@@ -34,6 +34,7 @@ class EngineRejection(IntEnum):
     LEDGER_UNAVAILABLE = 4
     NOT_FOR_THIS_TRIGGER = 5
     KILL_SWITCH = 6
+    ALREADY_SHOWN = 7
 
 
 ENGINE_REJECTIONS: tuple[Rejection, ...] = (
@@ -44,6 +45,7 @@ ENGINE_REJECTIONS: tuple[Rejection, ...] = (
     Rejection(Stage.CONTACT_POLICY, "contact_policy.ledger_unavailable", "LEDGER_UNAVAILABLE"),
     Rejection(Stage.AVAILABILITY, "availability.trigger", "NOT_FOR_THIS_TRIGGER"),
     Rejection(Stage.AVAILABILITY, "kill_switch", "KILL_SWITCH"),
+    Rejection(Stage.AVAILABILITY, "availability.shown", "ALREADY_SHOWN"),
 )
 """In the order of `EngineRejection`."""
 

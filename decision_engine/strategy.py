@@ -14,6 +14,7 @@ from decision_engine.model_training import ModelTraining
 from decision_engine.offers import LocalText, Offer, Placement
 from decision_engine.online import OnlineLearning
 from decision_engine.portrait import Portrait
+from decision_engine.purposes import MARKETING, Purpose
 from decision_engine.tags import Segment, Tag
 from decision_engine.triggers.definitions import Trigger
 
@@ -359,6 +360,15 @@ class Strategy:
     """How models are trained, for those of which it says more than their name."""
     guard: GuardTerms | None = None
     """When a version is taken back by itself; None: by the usual terms."""
+    purposes: tuple[Purpose, ...] = ()
+    """What attributes may be used for; none declared: everything may be used for everything."""
+
+    @property
+    def out_of_marketing(self) -> frozenset[str]:
+        """Attributes that marketing may not use: neither a rule that chooses nor a model."""
+        if all(purpose.name != MARKETING for purpose in self.purposes):
+            return frozenset()
+        return frozenset(name for name, info in self.dictionary.items() if MARKETING not in info.purposes)
 
     def training(self, model: str) -> ModelTraining:
         """How that model is trained; one nothing is said of is a cross-sell model without wishes."""

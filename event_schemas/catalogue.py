@@ -25,6 +25,7 @@ from event_schemas.channel import (
     Searched,
 )
 from event_schemas.control import (
+    DataExported,
     KillSwitchSet,
     ModelChallenged,
     ModelDeclined,
@@ -45,6 +46,7 @@ from event_schemas.control import (
 )
 from event_schemas.conversions import ConversionAttributed
 from event_schemas.decisions import DecisionMade
+from event_schemas.erasures import ErasureBegun, ErasurePerformed
 from event_schemas.outbound import OutboundCancelled, OutboundOffered
 from event_schemas.profile import ConsentChanged, CustomerErased, ProductClosed, ProductOpened, ProfileUpdated
 from event_schemas.responses import ResponseRecorded
@@ -96,7 +98,10 @@ Event = (
     | StrategyRolledBack
     | StrategyRetired
     | KillSwitchSet
+    | DataExported
     | PricesSet
+    | ErasureBegun
+    | ErasurePerformed
 )
 
 EVENT_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Discriminator("type")])

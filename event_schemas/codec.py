@@ -1,5 +1,6 @@
 """Bytes to typed events and back: structured JSON, and CloudEvents' binary mode with `ce_*` headers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -29,6 +30,7 @@ MAX_EVENT_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 900 * 1000
 """The largest event of our own (`nbo.*`): decision records carry every candidate; below the bus's default of 1 MB."""
 
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SHOWN_PROBLEMS = 5
 _SUFFIXES = {name: f"/{name}/{version}" for name, version in VERSIONS.items()}
 _URIS = {name: schema_uri(name, version) for name, version in VERSIONS.items()}
@@ -174,6 +176,11 @@ def _refusal(cause: ValidationError) -> DecodeError:
 
 
 def _place(location: tuple[int | str, ...]) -> str:
-    """The path of a field, without the union's tag in front."""
-    parts = [str(part)[:64] for part in location if part not in EVENT_TYPES]
+    """The path of a field, without the union's tag in front. A key that does not look like a field's name is left out:
+    it may be what somebody is called."""
+    parts = [_named(part) for part in location if part not in EVENT_TYPES]
     return ".".join(parts) or "event"
+
+
+def _named(part: int | str) -> str:
+    return str(part) if isinstance(part, int) or _FIELD_NAME.fullmatch(part) else "?"

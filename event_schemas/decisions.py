@@ -201,6 +201,8 @@ class DecisionRecord(OwnData):
     """What online learning made of the models' propensities; absent where the strategy does not learn so."""
     switches: tuple[ShortText, ...] = ()
     """The kill switches that were engaged, each `kind:name`; absent: none."""
+    shown: tuple[Identifier, ...] = ()
+    """Offers that stood before the customer already and were not to be offered again; absent: none."""
     placements: tuple[AnsweredPlacement, ...] = ()
 
 

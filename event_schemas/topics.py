@@ -13,6 +13,7 @@ RESPONSES = "nbo.responses.v1"
 OUTBOUND = "nbo.outbound.v1"
 CONVERSIONS = "nbo.conversions.v1"
 SHADOW_SCORES = "nbo.shadow-scores.v1"
+ERASURES = "nbo.erasures.v1"
 CONTROL = "nbo.control.v1"
 DEAD_LETTERS = "nbo.dead-letters.v1"
 
@@ -41,6 +42,8 @@ ALL_TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(name=OUTBOUND, carries="triggered decisions to deliver", retention_ms=7 * _DAY_MS),
     TopicSpec(name=CONVERSIONS, carries="conversions and who gets the credit", retention_ms=550 * _DAY_MS),
     TopicSpec(name=SHADOW_SCORES, carries="what models in the shadow would have said", retention_ms=30 * _DAY_MS),
+    # Without an id in it; whoever reads an old log again must know whom to leave out.
+    TopicSpec(name=ERASURES, carries="who was erased, by keyed hash, and where it was done"),
     TopicSpec(name=CONTROL, carries="life cycle of nodes, models, strategies; kill switches", compacted=True),
     TopicSpec(name=DEAD_LETTERS, carries="what could not be read, and why", retention_ms=30 * _DAY_MS),
 )
@@ -65,7 +68,11 @@ _EXACT: Mapping[str, str] = MappingProxyType(
         "nbo.model.shadow_scored": SHADOW_SCORES,
     }
 )
-_PREFIXES: tuple[tuple[str, str], ...] = (("bank.channel.", CHANNEL_EVENTS), ("nbo.control.", CONTROL))
+_PREFIXES: tuple[tuple[str, str], ...] = (
+    ("bank.channel.", CHANNEL_EVENTS),
+    ("nbo.control.", CONTROL),
+    ("nbo.erasure.", ERASURES),
+)
 
 
 def topic_for(event_type: str) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from event_schemas.control import KillSwitch, StrategyAct
-from services.commands.audit import verified
 from services.use_cases.governance import acts
+from services.use_cases.governance.audit import verified
 from services.use_cases.governance.chain import Chain, ChainedEvent, Head, chained_record
 
 BEGAN = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)

@@ -35,7 +35,8 @@ from services.simulation.bank import BankConfig, BankStream
 from services.simulation.served_decisions import Counter
 from services.simulation.truth import ResponseModel, TasteShift
 from services.workers.drift_watch import DriftSchedule, DriftWatch
-from services.workers.learner import Learner, LearnerTools
+from services.workers.learner import Learner
+from services.workers.learner_tools import LearnerTools
 from services.workers.learning_schedule import LearningSchedule
 
 STRATEGY = Path(__file__).parent / "regret_bank.yaml"

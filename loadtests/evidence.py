@@ -19,6 +19,7 @@ IMPLEMENTED = {
     "features": "loadtests.evidence_features",
     "models": "loadtests.evidence_models",
     "screens": "loadtests.evidence_screens",
+    "operations": "loadtests.evidence_operations",
 }
 
 

@@ -1,5 +1,6 @@
 """The claims of the decision engine. Each is a command that judges itself: its exit status is the verdict."""
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -44,8 +45,8 @@ def scarce_stock() -> Measured:
 
 def claim(name: str, target: str, command: Sequence[str], *, timeout: float = 600, quick: bool = True) -> Claim:
     """A claim whose command is also what a reader types."""
-    shown = " ".join(command)
-    typed = f"kairos {' '.join(command[1:])}" if command[0] == "services" else f"python -m {shown}"
+    shown = shlex.join(command)
+    typed = f"kairos {shlex.join(command[1:])}" if command[0] == "services" else f"python -m {shown}"
     return Claim(name=name, target=target, command=typed, measure=judged_by(command, timeout), quick=quick)
 
 

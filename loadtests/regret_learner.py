@@ -29,7 +29,8 @@ from services.ports import OutgoingEvent
 from services.simulation.served_decisions import Served
 from services.use_cases.model_acts import promotion_of
 from services.workers.drift_watch import DriftSchedule, DriftWatch
-from services.workers.learner import Learner, LearnerTools, Learnt
+from services.workers.learner import Learner
+from services.workers.learner_tools import LearnerTools, Learnt
 from services.workers.learning_schedule import LearningSchedule, Timetable
 
 LEAST_ROWS, LEAST_POSITIVES = 2_000, 100

@@ -30,19 +30,20 @@ class AvailableColumns:
 
 
 def available_columns(strategy: Strategy) -> AvailableColumns:
-    """What the strategy's dictionary, its context and its offers can supply."""
-    declared = strategy.declarations.context
+    """What the strategy's dictionary, its context and its offers can supply; not what marketing may not use."""
+    declared, barred = strategy.declarations.context, strategy.out_of_marketing
+    attributes = [info for info in strategy.dictionary.values() if info.name not in barred]
     offered = {
         name for offer in strategy.offers for name, value in (offer.attributes or {}).items() if _is_number(value)
     }
     texts = {
-        *((ColumnSource.ATTRIBUTE, i.name) for i in strategy.dictionary.values() if i.type is AttributeType.STRING),
+        *((ColumnSource.ATTRIBUTE, i.name) for i in attributes if i.type is AttributeType.STRING),
         *((ColumnSource.CONTEXT, c.name) for c in declared if c.type is AttributeType.STRING),
         *((ColumnSource.CONTEXT, name) for name, text in _ENGINE_CONTEXT.items() if text),
         *((ColumnSource.OFFER, name) for name, text in _ENGINE_OFFER.items() if text),
     }
     numbers = {
-        *((ColumnSource.ATTRIBUTE, i.name) for i in strategy.dictionary.values() if i.type is not AttributeType.STRING),
+        *((ColumnSource.ATTRIBUTE, i.name) for i in attributes if i.type is not AttributeType.STRING),
         *((ColumnSource.CONTEXT, c.name) for c in declared if c.type is not AttributeType.STRING),
         *((ColumnSource.CONTEXT, name) for name, text in _ENGINE_CONTEXT.items() if not text),
         *((ColumnSource.OFFER, name) for name, text in _ENGINE_OFFER.items() if not text),

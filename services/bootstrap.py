@@ -5,13 +5,12 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from decision_engine.features.compiled import CompiledFeatures, compile_features
 from decision_engine.features.updates import EVENT_FIELDS
@@ -20,15 +19,17 @@ from decision_engine.prepared import PreparedStrategy, prepare
 from decision_engine.strategy import Strategy
 from event_schemas.topics import CONTROL, CONVERSIONS, DECISIONS, OUTBOUND, STATE_TOPICS
 from models.compatibility import available_columns
-from models.decision_log.archive_files import TimeRange
 from models.registry import ModelRegistry
+from services.access_wiring import access_checks, admission, open_authenticator
 from services.adapters.artifact_model_provider import ArtifactModelProvider
 from services.adapters.control_topic import ControlTopic, Handler, NodeIdentity
 from services.adapters.file_strategy_source import load_strategy_file, load_strategy_texts
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
+from services.adapters.log_lines import formatter_of
+from services.adapters.log_masking import mask_logs
 from services.adapters.online_beliefs import OnlineBeliefs
-from services.adapters.parquet_archive import ArchivedEvent, ArchiveReader
+from services.adapters.parquet_archive import ArchiveReader
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_clock import RedisClock
@@ -54,23 +55,25 @@ from services.adapters.strategy_versions import StrategyVersions
 from services.adapters.system_clock import SystemClock
 from services.adapters.ulid_ids import UlidIds
 from services.adapters.yaml_source import read_source
-from services.api.authentication import Authenticator, OpenAccess
-from services.api.keys_file import load_api_keys
 from services.api.runtime import ApiRuntime
 from services.api.stream_feed import FeedLimits, OutboundFeed
+from services.bus_wiring import bus_security
+from services.erasure_wiring import erasure_requests
 from services.governance_wiring import DeskAccess, Governance, governance_over, measured
+from services.observing_wiring import ControlHeard, open_results
 from services.ports import Clock, EventPublisher, Metrics, NamespaceUse, StrategyUnknown
-from services.screen_wiring import open_leads, open_shelf
+from services.screen_wiring import decision_ports, open_leads, open_shelf
 from services.settings import Settings
 from services.strategy_switching import SwitchTools, following_versions
-from services.use_cases.attribution_report import AttributionQuery, AttributionReport, report
+from services.threaded_archive import ThreadedArchive
 from services.use_cases.authoring.tools import AuthoringTools
-from services.use_cases.explain_decision import ArchiveBusy
 from services.use_cases.governance.chain import CHAINED_TYPES
 from services.use_cases.governance.log import GovernanceLog
 from services.use_cases.kill_switches import KILL_SWITCH_SET, KillSwitches
 from services.use_cases.live_strategy import ACTIVATING, ActiveVersion
+from services.use_cases.log_pseudonyms import LogPseudonyms
 from services.use_cases.make_decision import Live
+from services.use_cases.person_export.export_person import ExportPerson
 from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
 from services.use_cases.shadow_scoring import ShadowScoring
 from services.use_cases.strategy_activation import Version
@@ -78,13 +81,8 @@ from services.use_cases.strategy_activation import Version
 _EMPTY_SECONDS = 0.5
 """A log that gives nothing for so long has nothing."""
 PRICES_SET = "nbo.control.prices.set"
-Read = TypeVar("Read")
 UNTRUSTED_END_SLACK = 100_000
 """The embedded broker, known by its want of idempotence, reports the start of the last write as the end of the log."""
-ARCHIVE_READS = 2
-"""Reads of the archive at once."""
-ARCHIVE_WAITING = 8
-"""Reads that wait for one of them to end; more are refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,9 @@ def strategy_finder(settings: Settings) -> Callable[[str], PreparedStrategy | No
 
 def open_publisher(settings: Settings) -> KafkaEventPublisher:
     """The way onto the bus, to be entered."""
-    return KafkaEventPublisher(settings.kafka_bootstrap_servers, idempotence=settings.kafka_idempotence)
+    return KafkaEventPublisher(
+        settings.kafka_bootstrap_servers, idempotence=settings.kafka_idempotence, security=bus_security(settings)
+    )
 
 
 def open_event_stream(
@@ -146,6 +146,7 @@ def open_event_stream(
         group_id,
         on_revoked=on_revoked,
         session_timeout_ms=settings.kafka_session_timeout_ms,
+        security=bus_security(settings),
     )
 
 
@@ -200,8 +201,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
 
     Raises StrategyInvalid, StrategyNotKept, SettingsInvalid, StoreUnavailable, BusUnavailable or ControlUnread.
     """
-    loaded = load_strategy(settings)
-    strategies = open_strategy_versions(settings)
+    loaded, strategies = load_strategy(settings), open_strategy_versions(settings)
     strategies.register(loaded.strategy.version, settings.strategy_path)
     keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
     metrics, ids = PrometheusMetrics(), UlidIds()
@@ -213,13 +213,15 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
         volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
         active, namespaces = ActiveVersion(), RedisNamespaces(client, settings.namespace)
         switches = KillSwitches(metrics)
-        handlers = _api_handlers(provider, volumes, switches, active)
+        heard = ControlHeard()
+        handlers = heard.beside(_api_handlers(provider, volumes, switches, active))
         governance = open_governance(settings, publisher, client, strategies, loaded.strategy.version)
         identity = node_identity("api", ids, loaded)
         following = open_control(settings, publisher, handlers, identity, metrics, governance.acts)
         control = await stack.enter_async_context(_governed(governance, following, metrics))
         store = RedisDecisionStore(client, keys, decision_retention(settings))
         tools = SwitchTools(strategies, namespaces, store, provider, volumes)
+        authenticator = await stack.enter_async_context(open_authenticator(settings, metrics))
         first = Live.of(loaded.prepared, loaded.features, provider.scorers())
         live, canary = await stack.enter_async_context(following_versions(first, active, tools, metrics, _use_of))
         runtime = ApiRuntime(
@@ -233,9 +235,10 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             clock=clock,
             ids=ids,
             metrics=metrics,
-            authenticator=_authenticator(settings),
+            authenticator=authenticator,
+            admission=admission(settings, metrics),
             exposition=metrics.exposition,
-            checks={"store": client.ping, "bus": publisher.ping, "control": control.check},
+            checks=access_checks(authenticator, store=client.ping, bus=publisher.ping, control=control.check),
             switches=switches,
             online=await stack.enter_async_context(following_beliefs(settings, client, clock, metrics, live)),
             outbound=await stack.enter_async_context(_outbound_feed(settings, clock, metrics, switches).following()),
@@ -246,12 +249,17 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             replays=settings.clock == "events",
             decision_timeout_ms=settings.decision_timeout_ms,
         )
-        yield await stack.enter_async_context(_with_screens(runtime, settings, client, loaded, governance))
+        yield await stack.enter_async_context(_with_screens(runtime, settings, client, loaded, governance, heard))
 
 
 @asynccontextmanager
 async def _with_screens(
-    runtime: ApiRuntime, settings: Settings, client: RedisClient, loaded: LoadedStrategy, governance: Governance
+    runtime: ApiRuntime,
+    settings: Settings,
+    client: RedisClient,
+    loaded: LoadedStrategy,
+    governance: Governance,
+    heard: ControlHeard,
 ) -> AsyncIterator[ApiRuntime]:
     """The same with what people's screens and the endpoints of governance need."""
     screens, archive = RedisScreens(client, settings.namespace), ThreadedArchive(ArchiveReader(settings.archive_path))
@@ -259,6 +267,7 @@ async def _with_screens(
     async with (
         open_leads(client, settings.namespace, conversions) as leads,
         open_shelf(settings.snapshot_path, loaded.prepared.zone) as snapshots,
+        open_results(settings, runtime.live, heard) as results,
     ):
         yield replace(
             runtime,
@@ -267,10 +276,16 @@ async def _with_screens(
             authoring=_authoring_tools(settings, client),
             governance=governance.desk,
             simulations=governance.simulations,
+            audit=governance.audit,
             sessions=screens,
             recent=screens,
+            reasons=screens,
             snapshots=snapshots,
             leads=leads,
+            results=results,
+            decisions=decision_ports(settings.archive_path, settings.model_path),
+            erasures=erasure_requests(settings, client, runtime.publisher, runtime.clock),
+            export_person=ExportPerson(live=runtime.live, store=runtime.store, archive=archive, clock=runtime.clock),
         )
 
 
@@ -315,7 +330,13 @@ def open_governance(
         kept = await asyncio.to_thread(load_kept_strategy, versions, version)
         return Version(name=kept.strategy.name, version=version, layout=kept.features.layout)
 
-    access = DeskAccess(serving=serving, read=read, open_ends=lambda: open_event_stream(settings, STATE_TOPICS))
+    access = DeskAccess(
+        serving=serving,
+        read=read,
+        open_ends=lambda: open_event_stream(settings, STATE_TOPICS),
+        open_acts=lambda: open_event_stream(settings, [CONTROL]),
+        identity=lambda: node_identity("audit", UlidIds()),
+    )
     return governance_over(settings, publisher, client, versions, access)
 
 
@@ -347,13 +368,12 @@ def decision_retention(settings: Settings) -> DecisionRetention:
 
 def configure_logging(settings: Settings) -> None:
     """One line an event on standard error: time, level, name, sentence. Ids only, never attributes."""
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter_of(settings.log_format, {"node": socket.gethostname(), "process": str(os.getpid())}))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # addresses of receivers may hold what is nobody's to read
+    mask_logs(LogPseudonyms(settings.log_hash_key))
 
 
 def node_identity(role: str, ids: UlidIds, loaded: LoadedStrategy | None = None) -> NodeIdentity:
@@ -442,55 +462,8 @@ async def _shadow_scoring(
         yield shadows
 
 
-def _authenticator(settings: Settings) -> Authenticator:
-    if settings.auth == "api_key" and settings.api_keys_file is not None:
-        return load_api_keys(settings.api_keys_file)
-    return OpenAccess()
-
-
 def _outbound_feed(settings: Settings, clock: Clock, metrics: Metrics, switches: KillSwitches) -> OutboundFeed:
     """This node's view of the outbound topic."""
     slack = 0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
     limits = FeedLimits(end_slack=slack)
     return OutboundFeed(lambda: open_event_stream(settings, [OUTBOUND]), clock, metrics, limits, switches.stops)
-
-
-class ArchivedRecords(Protocol):
-    """Records by decision id, and by topic and time; reads files, so not for the event loop."""
-
-    def read_decision(self, decision_id: str) -> bytes | None: ...
-
-    def read_events(self, topics: Sequence[str], wanted: TimeRange) -> Iterator[ArchivedEvent]: ...
-
-
-class ThreadedArchive:
-    """Reads of the archive off the event loop, a few at a time: each goes through many files. Raises ArchiveBusy when
-    too many wait already."""
-
-    def __init__(self, reader: ArchivedRecords) -> None:
-        self._reader = reader
-        self._slots = asyncio.Semaphore(ARCHIVE_READS)
-        self._asked = 0
-
-    async def read_decision(self, decision_id: str) -> bytes | None:
-        """The event as published; None where the archive has none."""
-        return await self._read(lambda: self._reader.read_decision(decision_id))
-
-    async def attribution(self, query: AttributionQuery) -> AttributionReport:
-        """What the conversions of the archive are credited to. Raises ReportTooLarge."""
-        return await self._read(lambda: self._attribution(query))
-
-    def _attribution(self, query: AttributionQuery) -> AttributionReport:
-        period = TimeRange(since_ms=query.since_ms, until_ms=query.until_ms)
-        events = self._reader.read_events((CONVERSIONS,), period)
-        return report((event.value for event in events if event.value is not None), query)
-
-    async def _read(self, read: Callable[[], Read]) -> Read:
-        if self._asked >= ARCHIVE_READS + ARCHIVE_WAITING:
-            raise ArchiveBusy(f"{self._asked} reads of the archive are under way or wait")
-        self._asked += 1
-        try:
-            async with self._slots:
-                return await asyncio.to_thread(read)
-        finally:
-            self._asked -= 1

@@ -73,8 +73,8 @@ class MemoryWrite:
 
 @dataclass(frozen=True, slots=True)
 class StateWrite:
-    """A new value, accepted only while the stored one is still `expected` (None: while there is none). With `memory`
-    both are accepted, or neither."""
+    """A new value (empty: none any more), accepted only while the stored one is still `expected` (None: while there is
+    none). With `memory` both are accepted, or neither."""
 
     customer_id: CustomerId
     expected: bytes | None
@@ -384,6 +384,18 @@ class SessionStore(Protocol):
         ...
 
     async def remove(self, digest: str) -> None: ...
+
+
+class AccessReasons(Protocol):
+    """Why persons have opened customers. All raise StoreUnavailable."""
+
+    async def give_reason(self, person: str, customer_id: str, reason: str, seconds: int) -> None:
+        """Keeps it for so long."""
+        ...
+
+    async def reason(self, person: str, customer_id: str) -> str | None:
+        """None where none was given, or not lately."""
+        ...
 
 
 class RecentCustomers(Protocol):

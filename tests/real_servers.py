@@ -20,7 +20,7 @@ from services.adapters.embedded_servers import die_with_parent, free_port
 
 ROOT = Path(__file__).parents[1]
 SUITES = ("tests/integration",)
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -49,17 +49,23 @@ def kafka_libraries() -> Path:
 
 
 @contextmanager
-def kafka_server(folder: Path, libraries: Path) -> Iterator[str]:
-    """A KRaft broker that is its own controller; yields its bootstrap address."""
+def kafka_server(
+    folder: Path, libraries: Path, protocol: str = "PLAINTEXT", more: str = "", formatting: Sequence[str] = ()
+) -> Iterator[str]:
+    """A KRaft broker that is its own controller; yields its bootstrap address. `protocol` is how clients greet it,
+    `more` the settings that takes, `formatting` what its storage is to begin with."""
     port, controller = free_port(), free_port()
     settings = folder / "kafka.properties"
     settings.write_text(
         f"""process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={protocol}://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocol}:{protocol}
+inter.broker.listener.name={protocol}
+{more}
 log.dirs={folder / "kafka-log"}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -71,7 +77,7 @@ group.min.session.timeout.ms=1000
     )
     java = ["java", "-Xmx768m", "-cp", f"{libraries}/*"]
     cluster = uuid.uuid4().bytes.hex()[:22]
-    format_storage = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings)]
+    format_storage = [*java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(settings), *formatting]
     subprocess.run(format_storage, check=True, capture_output=True)
     with _process([*java, "kafka.Kafka", str(settings)], folder / "kafka.out", port):
         yield f"127.0.0.1:{port}"

@@ -55,7 +55,7 @@ class IntervalTests:
 
     def mask(self, values: Mapping[str, Value]) -> int:
         """The conjunctions that the values leave possible. Raises TypeError for a value that is no number."""
-        numbers = self._numbers(values)
+        numbers = np.frombuffer(self._packed(values))
         possible = _held(self.layers[0], numbers)
         for layer in self.layers[1:]:
             possible &= _held(layer, numbers)
@@ -65,7 +65,7 @@ class IntervalTests:
         """The same for many at once. Raises TypeError when any of the values is no number."""
         if not values:
             return []
-        numbers = np.stack([self._numbers(each) for each in values])
+        numbers = np.frombuffer(b"".join([self._packed(each) for each in values])).reshape(len(values), -1)
         possible = _held(self.layers[0], numbers)
         for layer in self.layers[1:]:
             possible &= _held(layer, numbers)
@@ -73,13 +73,12 @@ class IntervalTests:
         width, joined = packed.shape[1], packed.tobytes()
         return [int.from_bytes(joined[at : at + width], "little") for at in range(0, len(joined), width)]
 
-    def _numbers(self, values: Mapping[str, Value]) -> _Doubles:
+    def _packed(self, values: Mapping[str, Value]) -> bytes:
         found = self.attributes.values(values, math.nan)
         try:
-            packed = self.doubles.pack(*found)
+            return self.doubles.pack(*found)
         except (error, OverflowError):
-            packed = self.doubles.pack(*map(_as_double, found))
-        return np.frombuffer(packed)
+            return self.doubles.pack(*map(_as_double, found))
 
 
 def separate_intervals(

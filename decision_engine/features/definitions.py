@@ -211,3 +211,5 @@ class AttributeInfo:
     default: Value | None
     definition: str
     sensitive: bool = False
+    purposes: tuple[str, ...] = ()
+    """What it may be used for; none where the strategy declares no purposes."""

@@ -14,12 +14,10 @@ _KEY, _WHOLE = np.dtype(np.uint32), np.dtype(np.int64)
 # Numbers as arrays: converting one costs numpy as much as working with it.
 _BUCKETS, _BITS = np.array(BUCKET_MASK, _KEY), np.array(BUCKET_BITS, _KEY)
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
-_SIDES = {
-    True: (np.maximum.reduce, _LOWEST, np.array(_LOWEST, _WHOLE)),
-    False: (np.minimum.reduce, _HIGHEST, np.array(_HIGHEST, _WHOLE)),
-}
+SIDES = {True: (np.maximum, _LOWEST), False: (np.minimum, _HIGHEST)}
 """Largest and smallest: how they are found, and what stands for nothing."""
-_FAR = 1 << 31
+_SIDES = {largest: (side.reduce, nothing, np.array(nothing, _WHOLE)) for largest, (side, nothing) in SIDES.items()}
+FAR = 1 << 31
 """A current bucket that no row is within reach of."""
 
 
@@ -96,7 +94,7 @@ def read_extremes(
         if latest < 0:
             continue
         # As an unsigned number the age of what lies ahead is beyond every reach.
-        ages = np.array(min(latest, _FAR), _KEY) - buckets
+        ages = np.array(min(latest, FAR), _KEY) - buckets
         inside = counted[group.members, None] & (ages < group.reaches)
         extreme, nothing, nowhere = _SIDES[group.largest]
         found = extreme(np.where(inside, _of_rows(rows, largest=group.largest), nowhere), 2).reshape(-1).tolist()

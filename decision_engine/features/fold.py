@@ -66,6 +66,14 @@ def fold(features: CompiledFeatures, state: bytes | None, updates: Sequence[Posi
     return Folded(value, folding.applied, folding.repeated, folding.duplicates, folding.late, folding.refused, changed)
 
 
+def erased_state(features: CompiledFeatures, at_ms: int) -> bytes:
+    """The state of who was erased at that moment (epoch milliseconds) and of whom nothing is stored: what comes is
+    folded onto it, so that nothing from before comes back."""
+    folding = _Folding(features, State())
+    folding.erase(at_ms)
+    return folding.encoded()
+
+
 class _Folding:
     """A state being changed; documents are read when the first event touches them."""
 
@@ -134,7 +142,7 @@ class _Folding:
         """Nothing is kept of an erased customer until a consent is granted anew, and nothing from before ever."""
         state = self._state
         if update.source == CUSTOMER_ERASED:
-            self._erase(update.time_ms)
+            self.erase(update.time_ms)
             self.applied += 1
             return False
         if update.time_ms <= state.erased_ms:
@@ -147,7 +155,8 @@ class _Folding:
             state.erased = False
         return True
 
-    def _erase(self, time_ms: int) -> None:
+    def erase(self, time_ms: int) -> None:
+        """Forgets the person, up to that moment."""
         state = self._state
         purposes = {*self._records().consents, *ERASED_PURPOSES}
         state.clear()

@@ -1,6 +1,6 @@
 """A stored state as of a moment: every attribute, ready for conditions and models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any
@@ -20,18 +20,24 @@ from decision_engine.features.state import NEVER, Sections
 from decision_engine.features.tallies import read_tallies
 from decision_engine.features.tally_readings import read_tally_readings
 from decision_engine.features.windows import Windows
+from decision_engine.features.windows_together import StoredState, read_windows
 
 Unpack = Callable[[bytes, int], tuple[Any, ...]]
 
 
 def read_snapshot(
-    features: CompiledFeatures, state: bytes | None, now_ms: int, memory: RecordMemory | None = None
+    features: CompiledFeatures,
+    state: bytes | None,
+    now_ms: int,
+    memory: RecordMemory | None = None,
+    windows: Mapping[str, Value] | None = None,
 ) -> CustomerSnapshot:
     """The customer as of `now_ms` (epoch milliseconds). Windows reach back from there and leave out what lies ahead;
     whole-life features, profile, holdings and consents are the newest known; what a model inferred is missing of who
     refuses personalisation.
 
-    `memory` is that of this customer, for who reads the same one often.
+    `memory` is that of this customer, for who reads the same one often; `windows` what `read_windows_of` says, for who
+    reads many at once.
 
     Without a state the customer is unknown. An erased one is unknown too, with every purpose refused.
     Raises StateUnreadable for bytes of another layout.
@@ -48,7 +54,7 @@ def read_snapshot(
     if features.inferred and record.consents.get(PERSONALISATION) is False:
         for name in features.inferred:
             attributes.pop(name, None)
-    _read_features(features, state, at, now_ms, attributes)
+    _read_features(features, state, at, now_ms, attributes, windows)
     if features.readings.held:
         now = Now(now_ms, features.day_of(now_ms))
         read_held(features.readings.held, record.accounts, now, features.day_of, attributes)
@@ -63,24 +69,45 @@ def read_snapshot(
     )
 
 
-def read_aggregates(features: CompiledFeatures, state: bytes, now_ms: int) -> dict[str, Value]:
+def read_aggregates(
+    features: CompiledFeatures, state: bytes, now_ms: int, windows: Mapping[str, Value] | None = None
+) -> dict[str, Value]:
     """Of a state as of `now_ms` what the declared features tell, without profile, products and what is derived; nothing
-    of an erased customer. Raises StateUnreadable for bytes of another layout."""
+    of an erased customer. `windows` as of `read_snapshot`. Raises StateUnreadable for bytes of another layout."""
     at = Sections(state, features.layout_bytes)
     if at.erased:
         return {}
     attributes = features.readings.defaults.copy()
-    _read_features(features, state, at, now_ms, attributes)
+    _read_features(features, state, at, now_ms, attributes, windows)
     return attributes
 
 
+def read_windows_of(features: CompiledFeatures, states: Sequence[tuple[bytes, int]]) -> list[dict[str, Value]]:
+    """What the windows of day and hour rows tell of each state at its moment, as the reading of it alone finds it.
+    Raises StateUnreadable for bytes of another layout."""
+    return read_windows(
+        features.readings,
+        [
+            StoredState(state, Sections(state, features.layout_bytes), features.day_of(now_ms), hour_of(now_ms))
+            for state, now_ms in states
+        ],
+    )
+
+
 def _read_features(
-    features: CompiledFeatures, state: bytes, at: Sections, now_ms: int, attributes: dict[str, Value]
+    features: CompiledFeatures,
+    state: bytes,
+    at: Sections,
+    now_ms: int,
+    attributes: dict[str, Value],
+    windows: Mapping[str, Value] | None,
 ) -> None:
     plan = features.readings
     day, hour = features.day_of(now_ms), hour_of(now_ms)
     now = Now(now_ms, day)
-    if at.totals:
+    if windows is not None:
+        attributes.update(windows)
+    elif at.totals:
         Windows(state, at, plan, day, hour).read(attributes)
     if at.distincts:
         read_distinct(plan.distinct, state, at, now, attributes)

@@ -42,7 +42,7 @@ BUCKET_BITS = 21
 BUCKET_MASK = (1 << BUCKET_BITS) - 1
 STREAM_SHIFT = 32 + BUCKET_BITS
 """Where the stream stands in a distinct entry."""
-_VERSION_AT = 16
+_FLAGS_AT, _POSITIONS_AT, _VERSION_AT, _ERASED_AT = 3, 6, 16, 32
 
 
 class State:
@@ -178,6 +178,29 @@ _NO_CODES = ("", "", 0, 0)
 def state_version(state: bytes) -> int:
     """How often the state has been written; a store may compare it instead of the whole value."""
     return int.from_bytes(state[_VERSION_AT : _VERSION_AT + 8], "little")
+
+
+def is_erased(state: bytes) -> bool:
+    """Whether the state says no more than that its person was erased."""
+    return state[_FLAGS_AT] & ERASED_FLAG != 0
+
+
+def is_placeholder(state: bytes) -> bool:
+    """Whether it is what `erased_state` made in place of a state: no log was ever read into it."""
+    return is_erased(state) and state[_POSITIONS_AT] == 0
+
+
+def erased_until(state: bytes) -> int:
+    """Up to when the person's events were erased (epoch milliseconds); NEVER where none were."""
+    return int.from_bytes(state[_ERASED_AT : _ERASED_AT + 8], "little", signed=True)
+
+
+def told(state: bytes) -> tuple[object, ...]:
+    """What reading a state's features can depend on beside the moment: two states of one layout that are equal in this
+    read alike. Left out are positions, remembered events, the write counter and the newest event's time."""
+    fields = HEADER.unpack_from(state)
+    positions, memory = fields[5], fields[11]
+    return fields[2:5], fields[12:], state[HEADER.size + 8 * (positions + memory) :]
 
 
 def decode_state(state: bytes, layout: bytes) -> State:

@@ -32,18 +32,12 @@ class Windows:
 
     def __init__(self, state: bytes, at: Sections, plan: ReadingPlan, day: int, hour: int) -> None:
         self._state, self._at, self._plan, self._day, self._hour = state, at, plan, day, hour
-        signatures = np.frombuffer(state, plan.signature, at.signatures, at.signatures_at).tolist()
-        known = plan.spread
-        try:
-            spread = b"".join(map(known.__getitem__, signatures))
-        except KeyError:
-            spread = b"".join([known.get(signature) or _spread(signature, plan) for signature in signatures])
         # The column after those of the streams says whether a signature is in hours.
-        self._weights = np.frombuffer(spread, _COUNTED).reshape(len(signatures), -1)
-        bounds = _bounds(plan, day, len(signatures))
+        self._weights = np.frombuffer(spread_of(state, at, plan), _COUNTED).reshape(at.signatures, -1)
+        bounds = _bounds(plan, day, at.signatures)
         if plan.any_hourly:
             hourly = self._weights[:, plan.streams, None].astype(bool)
-            bounds = np.where(hourly, _bounds(plan, hour, len(signatures)), bounds)
+            bounds = np.where(hourly, _bounds(plan, hour, at.signatures), bounds)
         self._keys = np.frombuffer(state, _KEY, at.totals, at.keys_at)
         self._sums = np.frombuffer(state, _CODES[at.sums_code], at.totals, at.sums_at)
         # For each signature (down) and reach, the longest first (across), the first row within it; last the end of all.
@@ -67,7 +61,7 @@ class Windows:
             rows = ExtremeRows(self._state, self._at, self._keys, self._sums, self._day, self._hour)
             read_extremes(plan.extremes, rows, self._weights[:, plan.streams + 1 :], attributes)
         if plan.since or plan.patterns.streams:
-            self._read_ages(attributes)
+            self.read_ages(attributes)
 
     def _cells(self) -> list[int]:
         """The counts and sums that fell into the reaches that attributes ask for."""
@@ -84,7 +78,7 @@ class Windows:
         at_end, at_start = by_stream.take(self._plan.cells)
         return (at_end - at_start).astype(_WHOLE).tolist()  # type: ignore[no-any-return]
 
-    def _read_ages(self, attributes: dict[str, Value]) -> None:
+    def read_ages(self, attributes: dict[str, Value]) -> None:
         """What asks for the ages of rows, in the unit of each: as an unsigned number that of what lies ahead is beyond
         every reach."""
         plan, keys = self._plan, self._keys.astype(np.int64)
@@ -100,6 +94,16 @@ class Windows:
         if plan.patterns.streams:
             members = self._weights.take(plan.patterns.streams, axis=1).astype(bool).take(owners, axis=0).T
             read_patterns(plan.patterns, self._state, self._at, members, ages, attributes)
+
+
+def spread_of(state: bytes, at: Sections, plan: ReadingPlan) -> bytes:
+    """What each signature of a state stands for, one after the other (`_spread`)."""
+    signatures = np.frombuffer(state, plan.signature, at.signatures, at.signatures_at).tolist()
+    known = plan.spread
+    try:
+        return b"".join(map(known.__getitem__, signatures))
+    except KeyError:
+        return b"".join([known.get(signature) or _spread(signature, plan) for signature in signatures])
 
 
 def _bounds(plan: ReadingPlan, latest: int, signatures: int) -> NDArray[np.uint32]:

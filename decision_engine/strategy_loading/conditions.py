@@ -16,11 +16,13 @@ from decision_engine.strategy_loading.section import Section
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
     """The names conditions may use. `doubtful` names have a faulty declaration: what mentions them is not checked,
-    so that one fault is reported once. `values` are the only texts an attribute can have."""
+    so that one fault is reported once. `values` are the only texts an attribute can have. What is `sensitive` decides
+    nothing, whatever the condition is for."""
 
     types: Mapping[str, AttributeType]
     doubtful: frozenset[str] = frozenset()
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sensitive: frozenset[str] = frozenset()
 
 
 def read_condition(section: Section, key: str, vocabulary: Vocabulary) -> str:
@@ -55,7 +57,10 @@ def _checked(section: Section, key: str, text: str, vocabulary: Vocabulary) -> C
         return None
     for message in _impossible_values(expression, vocabulary.values):
         section.problem(message, key)
-    return result
+    barred = sorted(vocabulary.sensitive.intersection(names_in(expression)))
+    for name in barred:
+        section.problem(f"{name} is sensitive and must decide nothing", key)
+    return None if barred else result
 
 
 def _impossible_values(expression: Expression, values: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

@@ -68,6 +68,7 @@ def read_declarations(root: Section, basics: Basics, event_fields: EventFields) 
         types={name: info.type for name, info in attribute_infos(base, event_fields).items()},
         doubtful=untyped | unsound,
         values={attribute.name: attribute.values for attribute in profile if attribute.values},
+        sensitive=frozenset(attribute.name for attribute in profile if attribute.sensitive),
     )
     segments = read_segments(root, basics.locales)
     derived, doubtful = read_derived(root, basics.locales, known, segments)
@@ -76,15 +77,13 @@ def read_declarations(root: Section, basics: Basics, event_fields: EventFields) 
     links, linked = read_links(root, basics.locales, dictionary)
     dictionary |= linked_infos(links, linked)
     doubtful |= known.doubtful
-    own = Vocabulary(
-        types={name: info.type for name, info in dictionary.items()}, doubtful=doubtful, values=known.values
-    )
+    own = replace(known, types={name: info.type for name, info in dictionary.items()}, doubtful=doubtful)
     tags = read_tags(root, basics.locales, own)
     types = rule_types(dictionary, base.context)
     return CustomerKnowledge(
         declarations=declarations,
         dictionary=dictionary,
-        vocabulary=Vocabulary(types=types, doubtful=doubtful, values={**known.values, **trigger_values(root)}),
+        vocabulary=replace(own, types=types, values={**known.values, **trigger_values(root)}),
         segments=tuple(segment for _, segment in sorted(segments, key=lambda pair: pair[1].name)),
         tags=tags,
         links=links,

@@ -1,6 +1,7 @@
 """Reads derived features: expressions over other attributes, put in the order they can be computed in."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 
 from decision_engine.conditions.check import NOW, CheckedExpression
@@ -30,11 +31,8 @@ def read_derived(
     for section, feature in zip(sections, declared, strict=True):
         if feature.name in vocabulary.types:
             section.problem(f"the attribute {feature.name} is declared already", "name")
-    everything = Vocabulary(
-        types={**vocabulary.types, **{feature.name: feature.type for feature in declared if feature.name}},
-        doubtful=vocabulary.doubtful,
-        values=vocabulary.values,
-    )
+    derived = {feature.name: feature.type for feature in declared if feature.name}
+    everything = replace(vocabulary, types={**vocabulary.types, **derived})
     for section, feature, key in zip(sections, declared, keys, strict=True):
         _, checked = read_expression(section, key, everything)
         if checked is None or not _gives(section, checked, feature.type):

@@ -15,6 +15,7 @@ ENGINE_TEXTS: Mapping[str, LocalText] = MappingProxyType(
     {
         "NOT_AVAILABLE": _text("该优惠当前不在有效期内", "The offer is not available at this time"),
         "NOT_FOR_THIS_TRIGGER": _text("该优惠不属于此触发事件", "The offer is not among those this trigger is about"),
+        "ALREADY_SHOWN": _text("该优惠已在客户面前展示", "The offer stands before the customer already"),
         "KILL_SWITCH": _text("该优惠已被紧急停用", "The offer has been stopped by a kill switch"),
         "NO_CHANNEL": _text("客户不接受通过该渠道联系", "The customer does not accept contact through this channel"),
         "NO_MARKETING": _text("客户不接受营销信息", "The customer does not accept marketing"),

@@ -28,6 +28,7 @@ from decision_engine.strategy_loading.levers import lever_names, read_lever_chan
 from decision_engine.strategy_loading.online import read_online
 from decision_engine.strategy_loading.placements import read_placements
 from decision_engine.strategy_loading.portrait import read_portrait
+from decision_engine.strategy_loading.purposes import read_purposes
 from decision_engine.strategy_loading.rules import Language, Policy, read_policies
 from decision_engine.strategy_loading.section import Problems, Section
 from decision_engine.strategy_loading.slates import read_slate
@@ -112,7 +113,7 @@ def _completed(
     portrait = read_portrait(root, strategy.declarations, strategy.dictionary, strategy.locales)
     strategy = replace(strategy, portrait=portrait)
     strategy = _with_attribution(root, _with_sections_over_offers(root, strategy, hierarchy), event_fields)
-    return _with_triggers(root, strategy, hierarchy, vocabulary, event_fields)
+    return read_purposes(root, _with_triggers(root, strategy, hierarchy, vocabulary, event_fields))
 
 
 def _with_trainings(root: Section, strategy: Strategy, groups: Sequence[str], vocabulary: Vocabulary) -> Strategy:

@@ -1,7 +1,7 @@
 """Reads the triggers: patterns of events, guards, what they are about, and how they make contact (docs/triggers.md)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from decision_engine.conditions.errors import ConditionError
 from decision_engine.conditions.parser import parse
@@ -119,10 +119,8 @@ def _guard(section: Section, key: str, fields: Mapping[str, AttributeType] | Non
     if fields is None:
         return section.text(key)  # the event is at fault, not the guard
     own = {name: info for name, info in known.attributes.items() if name not in known.elsewhere}
-    vocabulary = Vocabulary(
-        types=guard_types(own, fields),
-        doubtful=known.vocabulary.doubtful | known.elsewhere,
-        values=known.vocabulary.values,
+    vocabulary = replace(
+        known.vocabulary, types=guard_types(own, fields), doubtful=known.vocabulary.doubtful | known.elsewhere
     )
     text = read_condition(section, key, vocabulary)
     for name in sorted(known.elsewhere.intersection(_names(text))):

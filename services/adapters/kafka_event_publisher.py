@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
+from services.adapters.kafka_security import PLAINTEXT, KafkaSecurity
 from services.ports import BusPosition, BusUnavailable, OutgoingEvent
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ class KafkaEventPublisher:
         idempotence: bool = True,
         publish_timeout_s: float = 5.0,
         outbox_limit: int = 100_000,
+        security: KafkaSecurity = PLAINTEXT,
     ) -> None:
+        self._security = security
         self._bootstrap_servers = bootstrap_servers
         self._idempotence = idempotence
         self._timeout_s = publish_timeout_s
@@ -66,6 +69,7 @@ class KafkaEventPublisher:
             max_request_size=4 * _BATCH_BYTES,
             linger_ms=0,
             request_timeout_ms=10_000,
+            **self._security.options(),
         )
         try:
             await self._producer.start()

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from services.adapters.kafka_security import PLAINTEXT, KafkaSecurity
 from services.ports import BusUnavailable, Delivery
 
 Partition = tuple[str, int]
@@ -42,8 +43,10 @@ class KafkaEventStream:
         *,
         on_revoked: RevokedCallback | None = None,
         session_timeout_ms: int = 10_000,
+        security: KafkaSecurity = PLAINTEXT,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
+        self._security = security
         self._topics = tuple(topics)
         self._group_id = group_id
         self._on_revoked = on_revoked
@@ -63,6 +66,7 @@ class KafkaEventStream:
             max_partition_fetch_bytes=4 * 1_048_576,
             fetch_max_wait_ms=100,
             metadata_max_age_ms=_METADATA_MS,
+            **self._security.options(),
         )
         try:
             await self._consumer.start()
@@ -154,6 +158,20 @@ class KafkaEventStream:
         except KafkaError as error:
             raise BusUnavailable(f"committed offsets could not be read: {error!r}") from error
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
+
+    async def lag(self) -> dict[str, int]:
+        """For each topic the records of the partitions owned that the group has not committed, as the broker tells
+        their ends. Raises BusUnavailable."""
+        consumer, behind = self._started(), dict.fromkeys(self._topics, 0)
+        owned = list(consumer.assignment())
+        try:
+            ends = await consumer.end_offsets(owned) if owned else {}
+            for tp, end in ends.items():
+                done = await consumer.committed(tp)
+                behind[tp.topic] += max(0, end - (await consumer.position(tp) if done is None else done))
+        except (KafkaError, IllegalStateError) as error:
+            raise BusUnavailable(f"how far behind the group is could not be read: {error!r}") from error
+        return behind
 
     async def _offsets(
         self, ask: Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]

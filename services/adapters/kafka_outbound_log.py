@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from event_schemas.topics import OUTBOUND
+from services.adapters.kafka_security import PLAINTEXT, KafkaSecurity
 from services.ports import BusPosition, BusUnavailable, EventPublisher, OutgoingEvent
 
 OFFERED = "nbo.outbound.offered"
@@ -51,8 +52,14 @@ class KafkaOutboundLog:
     """Implements `use_cases.fire_triggers.OutboundLog`, and publishes, so that it knows how far the log reaches."""
 
     def __init__(
-        self, bootstrap_servers: str, publisher: EventPublisher, *, most_contacts: int = MOST_CONTACTS
+        self,
+        bootstrap_servers: str,
+        publisher: EventPublisher,
+        *,
+        most_contacts: int = MOST_CONTACTS,
+        security: KafkaSecurity = PLAINTEXT,
     ) -> None:
+        self._security = security
         self._bootstrap_servers = bootstrap_servers
         self._publisher = publisher
         self._most_contacts = most_contacts
@@ -135,4 +142,5 @@ class KafkaOutboundLog:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
+            **self._security.options(),
         )

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from event_schemas.topics import TopicSpec
+from services.adapters.kafka_security import PLAINTEXT, KafkaSecurity
 from services.ports import BusUnavailable
 
 _LED_SECONDS = 30.0
@@ -16,11 +17,16 @@ _LED_POLL_SECONDS = 0.05
 
 
 async def ensure_topics(
-    bootstrap_servers: str, topics: Sequence[TopicSpec], *, partitions: int, replication: int
+    bootstrap_servers: str,
+    topics: Sequence[TopicSpec],
+    *,
+    partitions: int,
+    replication: int,
+    security: KafkaSecurity = PLAINTEXT,
 ) -> list[str]:
     """Creates those that are missing, waits until the brokers can serve all, and answers the names of the created.
     Raises BusUnavailable."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, **security.options())
     try:
         await admin.start()
         try:

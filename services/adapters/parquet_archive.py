@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from event_schemas.topics import DECISIONS, RESPONSES
@@ -28,6 +29,7 @@ from models.decision_log.archive_files import (
     ARCHIVE_SCHEMA,
     EVERYTHING,
     UNREADABLE_DAY,
+    ArchiveFile,
     TimeRange,
     archive_files,
     day_folder,
@@ -77,12 +79,29 @@ class ArchivedEvent:
     value: bytes | None
 
 
+class RecordFilter(Protocol):
+    """Which records are archived, and which that are archived already are to be taken out."""
+
+    def open(self) -> None:
+        """Called once this process is the archive's writer."""
+        ...
+
+    def admits(self, topic: str, row: Mapping[str, object]) -> bool:
+        """Asked of every record in the order of its partition."""
+        ...
+
+    def carry_out(self) -> None:
+        """Called before the position that covers the records asked about is written."""
+        ...
+
+
 class ParquetArchive:
     """The writer. One process at a time, held by a lock; use as a context manager."""
 
-    def __init__(self, root: Path, on_step: StepHook = lambda _: None) -> None:
+    def __init__(self, root: Path, on_step: StepHook = lambda _: None, *, erasures: RecordFilter | None = None) -> None:
         self._root = root
         self._on_step = on_step
+        self._erasures = erasures
         self._positions: dict[Partition, Position] = {}
         self._lock: int | None = None
 
@@ -96,6 +115,8 @@ class ParquetArchive:
             raise ArchiveUnusable(f"another archiver is writing to {self._root}") from error
         self._positions = _read_positions(self._root)
         self._delete_orphans()
+        if self._erasures is not None:
+            self._erasures.open()
         return self
 
     def __exit__(
@@ -118,7 +139,8 @@ class ParquetArchive:
         known = self._positions.get(partition)
         if known is not None and deliveries[0].offset < known.next_offset:
             raise ArchiveUnusable(f"{partition}: offset {deliveries[0].offset} is already archived")
-        staged = [self._stage(partition, day, rows) for day, rows in _rows_by_day(deliveries).items()]
+        days = self._admitted(partition[0], _rows_by_day(deliveries))
+        staged = [self._stage(partition, day, rows) for day, rows in days.items()]
         _sync([unfinished for unfinished, _ in staged])
         self._on_step("files staged")
         for unfinished, finished in staged:
@@ -126,6 +148,9 @@ class ParquetArchive:
             self._on_step("file renamed")
         _sync({finished.parent for _, finished in staged})
         self._on_step("files renamed")
+        if self._erasures is not None:
+            self._erasures.carry_out()
+            self._on_step("erasures carried out")
         last = deliveries[-1]
         position = Position(next_offset=last.offset + 1, last_mark=record_mark(last))
         _write_position(self._root, partition, position)
@@ -133,6 +158,14 @@ class ParquetArchive:
         self._on_step("position written")
         for day in {finished.parent.name.removeprefix("day=") for _, finished in staged}:
             self._merge_small_files(partition, day)
+
+    def _admitted(self, topic: str, days: dict[str, list[dict[str, object]]]) -> dict[str, list[dict[str, object]]]:
+        if self._erasures is None:
+            return days
+        ordered = sorted((row for rows in days.values() for row in rows), key=_offset)
+        admitted = {_offset(row) for row in ordered if self._erasures.admits(topic, row)}
+        kept = {day: [row for row in rows if _offset(row) in admitted] for day, rows in days.items()}
+        return {day: rows for day, rows in kept.items() if rows}
 
     def _stage(self, partition: Partition, day: str, rows: list[dict[str, object]]) -> tuple[Path, Path]:
         topic, number = partition
@@ -208,6 +241,22 @@ class ArchiveReader:
         """Every wanted response event, as published."""
         return (event.value for event in self.read_events((RESPONSES,), wanted) if event.value is not None)
 
+    def of_person(self, customer_id: str) -> list[tuple[str, bytes]]:
+        """Topic and event of every record that is about one person, by time; those without a time come first. Reads
+        whose record it is of every file, and the rest of those that hold one."""
+        found: list[tuple[float, str, bytes]] = []
+        wanted = (pc.field("subject") == customer_id) | (pc.field("key") == customer_id)
+        for folder in sorted(self._root.glob("topic=*")):
+            topic = folder.name.removeprefix("topic=")
+            for file in archive_files(self._root, topic):
+                for row in _matching(file, customer_id, wanted):
+                    moment, value = row["time"], row["value"]
+                    if isinstance(value, str):
+                        found.append(
+                            (moment.timestamp() if isinstance(moment, datetime) else 0.0, topic, value.encode())
+                        )
+        return [(topic, value) for _, topic, value in sorted(found, key=lambda one: one[0])]
+
     def read_decision(self, decision_id: str) -> bytes | None:
         """The decision event of that id as published, None when it is not archived; recent days are read first."""
         for _ in range(_LISTINGS):
@@ -226,6 +275,19 @@ class ArchiveReader:
                 if isinstance(value, str):
                     return value.encode()
         return None
+
+
+def _matching(file: ArchiveFile, customer_id: str, wanted: pc.Expression) -> Iterator[dict[str, object]]:
+    """The time and value of a file's wanted records; a file that was merged into another meanwhile is read there."""
+    try:
+        table = pq.read_table(
+            file.path, columns=["time", "value"], filters=wanted, schema=ARCHIVE_SCHEMA, partitioning=None
+        )
+        yield from table.to_pylist()
+    except FileNotFoundError:
+        for row in read_rows(file, ("time", "value", "subject")):
+            if row["subject"] == customer_id:
+                yield row
 
 
 def _whole_table(path: Path) -> pa.Table:
@@ -365,7 +427,7 @@ def _read_positions(root: Path) -> dict[Partition, Position]:
 def _sync(paths: Collection[Path]) -> None:
     """Returns when these files and folders are on the disk. Waits for many at once: a replay touches hundreds of
     days in one flush, and the disk takes some milliseconds for each."""
-    with ThreadPoolExecutor(min(len(paths), _SYNC_THREADS)) as threads:
+    with ThreadPoolExecutor(max(1, min(len(paths), _SYNC_THREADS))) as threads:
         for _ in threads.map(_sync_one, paths):
             pass  # passes on the first failure
 

@@ -22,6 +22,8 @@ STAGE_SECONDS = (0.00001, 0.00003, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 
 BATCH_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 AGE_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0)
 PROBABILITIES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
+DELAY_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Bounds for what goes over the bus: a contact is wanted within a second of its event."""
 MAX_SERIES = 20_000
 """Series of one metric: beyond it something unbounded has become a label, and the new series is dropped."""
 
@@ -50,6 +52,9 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "degraded_total": Declared("counter", ("cause",), "Decisions made with something missing"),
         "records_unkept_total": Declared("counter", ("where",), "Decision records that store or bus did not take"),
         "shed_total": Declared("counter", ("reason",), "Requests refused to protect the others"),
+        "requests_failed_total": Declared("counter", ("route", "status"), "Requests answered with a server error"),
+        "signing_keys": Declared("gauge", (), "Keys that access tokens may be signed with"),
+        "signing_key_fetches_total": Declared("counter", ("outcome",), "Fetches of the keys of access tokens"),
         "responses_total": Declared("counter", ("outcome",), "Responses recorded"),
         "events_applied_total": Declared("counter", ("type",), "Events folded into customer state"),
         "events_duplicate_total": Declared("counter", ("type",), "Events seen before and skipped"),
@@ -62,7 +67,11 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "model_refusals_total": Declared("counter", ("model",), "Models that could not be loaded and were refused"),
         "model_compiled": Declared("gauge", ("model", "form"), "1 for the form a model's trees are walked by now"),
         "model_shadow_total": Declared("counter", ("model", "outcome"), "Decisions put to a model in the shadow"),
+        "apply_delay_seconds": Declared(
+            "histogram", (), "From a record's arrival on the bus to its state, the slowest of each batch", DELAY_SECONDS
+        ),
         "event_lag_seconds": Declared("gauge", ("topic",), "Age of the newest event applied"),
+        "bus_lag_records": Declared("gauge", ("topic",), "Records of the partitions owned that are not applied yet"),
         "feature_age_seconds": Declared(
             "histogram", (), "Age of a customer's newest event at decision time", AGE_SECONDS
         ),
@@ -77,7 +86,7 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "stream_cut_off_total": Declared("counter", ("reason",), "Streams ended because their reader was too slow"),
         "trigger_firings_total": Declared("counter", ("trigger", "outcome"), "What became of what triggers fired"),
         "trigger_delay_seconds": Declared(
-            "histogram", (), "From an event's arrival on the bus to the contact's publication", SECONDS
+            "histogram", (), "From an event's arrival on the bus to the contact's publication", DELAY_SECONDS
         ),
         "trigger_memory_dropped_total": Declared("counter", (), "What trigger memories had no room for"),
         "outbound_published_total": Declared("counter", ("channel",), "Triggered contacts published for delivery"),
@@ -94,6 +103,10 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "strategy_info": Declared("gauge", ("version",), "1 for the strategy that decides now"),
     }
 )
+
+
+DROPPED = "series_dropped_total"
+"""What every page tells of itself: observations of series beyond the bound, by metric."""
 
 
 @dataclass(slots=True)
@@ -118,6 +131,11 @@ class PrometheusMetrics(Collector):
 
     def __init__(self, declared: Mapping[str, Declared] = CONTRACT) -> None:
         self._series = {name: _Series(metric) for name, metric in declared.items()}
+        dropped = Declared("counter", ("metric",), "Observations without a series: their metric has too many")
+        self._series[DROPPED] = _Series(dropped)
+        for series in self._series.values():
+            if series.declared.kind == "counter" and not series.declared.labels:
+                series.numbers[()] = 0.0  # what is born at 1 has never risen, to whoever watches for a rise
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         for process_metrics in (ProcessCollector, PlatformCollector, GCCollector):
@@ -130,6 +148,7 @@ class PrometheusMetrics(Collector):
         histogram = series.histograms.get(key)
         if histogram is None:
             if len(series.histograms) >= MAX_SERIES:
+                self.count(DROPPED, metric=name)
                 return
             histogram = series.histograms[key] = _Histogram([0] * (len(series.declared.bounds) + 1))
         histogram.counts[bisect_left(series.declared.bounds, value)] += 1
@@ -144,6 +163,8 @@ class PrometheusMetrics(Collector):
             numbers[key] = before + amount
         elif len(numbers) < MAX_SERIES:
             numbers[key] = float(amount)
+        else:
+            self.count(DROPPED, metric=name)
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge."""
@@ -151,6 +172,8 @@ class PrometheusMetrics(Collector):
         key = _key(series.declared, labels)
         if key in series.numbers or len(series.numbers) < MAX_SERIES:
             series.numbers[key] = value
+        else:
+            self.count(DROPPED, metric=name)
 
     def forget(self, name: str, **labels: str) -> None:
         """Ends every series of a gauge or counter that has these labels, whatever its others: what is no longer so

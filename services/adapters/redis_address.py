@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.ports import SettingsInvalid
@@ -22,7 +22,7 @@ class RedisAddress:
     port: int
     path: str | None
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     database: int
     client_name: str
     tls: ssl.SSLContext | None
@@ -35,7 +35,9 @@ class RedisAddress:
         unknown = sorted(options.keys() - _OPTIONS)
         if parts.scheme not in {"redis", "rediss", "unix"} or unknown:
             raise SettingsInvalid(
-                f"store URL: unknown options {unknown}" if unknown else "store URL: use redis://, rediss:// or unix://"
+                f"store URL: unknown options {unknown}"
+                if unknown
+                else "store URL: use redis://, rediss://, unix://, or redis+sentinel:// behind Sentinel"
             )
         database = options.get("db") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
         if not database.isdecimal():

@@ -9,15 +9,17 @@ order, and each call has its own deadline.
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from typing import cast
+from typing import Protocol, cast
 
 import hiredis
 
 from services.adapters.redis_address import RedisAddress
+from services.adapters.redis_sentinel import SCHEMES as SENTINEL_SCHEMES
+from services.adapters.redis_sentinel import SentinelAddress
 from services.ports import StoreSlow, StoreUnavailable
 
 Argument = bytes | str | int | float
@@ -58,7 +60,7 @@ class RedisClient:
         self._limits = limits
         self._library = library
         self._in_flight = 0
-        address = RedisAddress.parse(url)
+        address = address_of(url)
         self._lanes = [_Lane(address, limits) for _ in range(limits.lanes)]
         self._turn = count()
 
@@ -74,6 +76,11 @@ class RedisClient:
             yield client
         finally:
             await client.close()
+
+    @classmethod
+    def lazy(cls, url: str, limits: ClientLimits | None = None) -> "RedisClient":
+        """One that connects when it is first asked something; to be closed."""
+        return cls(url, limits or ClientLimits(), None)
 
     async def execute(self, *command: Argument, timeout_s: float | None = None) -> Reply:
         """The reply to one command."""
@@ -115,6 +122,19 @@ class RedisClient:
                 raise reply
         return replies
 
+    async def walk(self, pattern: str, at_once: int, step_s: float) -> AsyncIterator[list[bytes]]:
+        """The names of every key that fits the pattern, some at a time; each step takes `step_s` at the most. A name
+        may come twice, and one that is made or removed meanwhile may or may not."""
+        cursor = b"0"
+        while True:
+            reply = await self.execute("SCAN", cursor, "MATCH", pattern, "COUNT", at_once, timeout_s=step_s)
+            if not isinstance(reply, list) or not isinstance(reply[0], bytes) or not isinstance(reply[1], list):
+                raise StoreUnavailable("the store's walk over its keys has no cursor")
+            cursor = reply[0]
+            yield [name for name in reply[1] if isinstance(name, bytes)]
+            if cursor == b"0":
+                return
+
     async def load_library(self) -> None:
         """Puts the function library on the server, replacing an older one. An account that may not load
         functions is taken to find them loaded already."""
@@ -154,6 +174,8 @@ class RedisClient:
             self._in_flight -= len(commands)
         for reply in replies:
             if isinstance(reply, ReplyError) and _not_serving(reply):
+                if str(reply).startswith("READONLY"):
+                    lane.give_up()  # a replica now: whoever is master has to be looked for
                 raise StoreUnavailable(str(reply)) from reply
         return replies
 
@@ -161,6 +183,20 @@ class RedisClient:
         """The next connection in turn, unless it is busier than another."""
         preferred = self._lanes[next(self._turn) % len(self._lanes)]
         return preferred if not preferred.waiting else min(self._lanes, key=lambda lane: lane.waiting)
+
+
+class Address(Protocol):
+    """Where a store is; asked again for every new connection."""
+
+    async def connect(self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.BaseProtocol]) -> None: ...
+
+    def greeting(self) -> list[tuple[str | int, ...]]: ...
+
+
+def address_of(url: str) -> Address:
+    """The address a store URL gives. Raises SettingsInvalid."""
+    scheme = url.partition("://")[0]
+    return SentinelAddress.parse(url) if scheme in SENTINEL_SCHEMES else RedisAddress.parse(url)
 
 
 def _no_function(reply: ReplyError) -> bool:
@@ -186,7 +222,7 @@ class _Batch:
 class _Lane(asyncio.Protocol):
     """One connection: an outbox written once a loop turn, and the batches that wait for replies in order."""
 
-    def __init__(self, address: RedisAddress, limits: ClientLimits) -> None:
+    def __init__(self, address: Address, limits: ClientLimits) -> None:
         self._address = address
         self._limits = limits
         self._transport: asyncio.Transport | None = None
@@ -243,6 +279,11 @@ class _Lane(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._drop(ConnectionError("closed"))
+
+    def give_up(self) -> None:
+        """Ends the connection; the next call makes another."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def _attempt(self) -> None:
         loop = asyncio.get_running_loop()

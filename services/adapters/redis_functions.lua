@@ -22,9 +22,18 @@ local function fenced(key, expected)
   return expected == '' or redis.call('GET', key) == expected
 end
 
+-- Writes a state; an empty one is none any more.
+local function set_state(key, value)
+  if value == '' then
+    redis.call('DEL', key)
+  else
+    redis.call('SET', key, value)
+  end
+end
+
 -- KEYS: the fence, then states. ARGV: the fence's value (empty: none), the length of the version prefix, then for each state
--- the prefix it must still have (empty: there must be none) and the new value. Answers the zero-based indexes of the
--- states that were not written, or -1 where the fence has fallen and nothing was.
+-- the prefix it must still have (empty: there must be none) and the new value (empty: none any more). Answers the zero-based
+-- indexes of the states that were not written, or -1 where the fence has fallen and nothing was.
 local function save(keys, args)
   if not fenced(keys[1], args[1]) then
     return -1
@@ -33,7 +42,7 @@ local function save(keys, args)
   local conflicts = {}
   for i = 2, #keys do
     if redis.call('GETRANGE', keys[i], 0, last) == args[2 * i - 1] then
-      redis.call('SET', keys[i], args[2 * i])
+      set_state(keys[i], args[2 * i])
     else
       conflicts[#conflicts + 1] = i - 2
     end
@@ -74,7 +83,7 @@ local function save_watched(keys, args)
     if redis.call('GETRANGE', keys[key], 0, last) == args[arg]
       and (redis.call('GET', keys[key + 1]) or '') == args[arg + 2] then
       note_due(keys[key + 2], args[arg + 5], args[arg + 4])
-      redis.call('SET', keys[key], args[arg + 1])
+      set_state(keys[key], args[arg + 1])
       put(keys[key + 1], args[arg + 3], args[arg + 6])
     else
       conflicts[#conflicts + 1] = i

@@ -1,5 +1,7 @@
 """What the screens keep: sessions of signed-in people, and which customers each of them opened last."""
 
+from hashlib import sha256
+
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_state_store import items_of
 
@@ -8,7 +10,7 @@ RECENT_MOST = 12
 
 
 class RedisScreens:
-    """Implements `ports.SessionStore` and `ports.RecentCustomers`."""
+    """Implements `ports.SessionStore`, `ports.RecentCustomers` and `ports.AccessReasons`."""
 
     def __init__(self, client: RedisClient, namespace: str) -> None:
         self._client = client
@@ -43,6 +45,20 @@ class RedisScreens:
         reply = await self._client.execute("ZREVRANGE", self._recent(person), 0, RECENT_MOST - 1, "WITHSCORES")
         items = [item for item in items_of(reply) if isinstance(item, bytes)]
         return [(items[i].decode(), int(float(items[i + 1]))) for i in range(0, len(items) - 1, 2)]
+
+    async def give_reason(self, person: str, customer_id: str, reason: str, seconds: int) -> None:
+        """Keeps for so long why the person sees the customer."""
+        await self._client.execute("SET", self._reason(person, customer_id), reason, "EX", seconds)
+
+    async def reason(self, person: str, customer_id: str) -> str | None:
+        """Why the person sees the customer; None where nothing was said lately."""
+        reply = await self._client.execute("GET", self._reason(person, customer_id))
+        return reply.decode() if isinstance(reply, bytes) else None
+
+    def _reason(self, person: str, customer_id: str) -> str:
+        """By a hash: who was looked at is nothing to be read off the store's keys."""
+        both = sha256(person.encode() + b"\0" + customer_id.encode())
+        return f"{self._namespace}:reason:{both.hexdigest()}"
 
     def _session(self, digest: str) -> str:
         return f"{self._namespace}:session:{digest}"

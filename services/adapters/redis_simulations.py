@@ -5,7 +5,7 @@ from services.use_cases.governance.simulations import KEPT_SECONDS, Report
 
 
 class RedisSimulations:
-    """Implements `governance.simulations.SimulationStore` under `<ns>:simulation:<id>`."""
+    """Implements `governance.simulations.SimulationStore` under `<ns>:simulation:<id>`; reports under their SHA-256."""
 
     def __init__(self, client: RedisClient, namespace: str) -> None:
         self._client = client
@@ -19,14 +19,14 @@ class RedisSimulations:
         """How it stands."""
         return await self._get(self._key(job_id))
 
-    async def save_report(self, job_id: str, report: Report, seconds: int) -> None:
-        """What came out."""
-        await self._client.execute("SET", self._key(job_id, "report"), report.document, "EX", seconds, timeout_s=5.0)
-        await self._client.execute("SET", self._key(job_id, "page"), report.page, "EX", seconds, timeout_s=5.0)
+    async def save_report(self, digest: str, report: Report, seconds: int) -> None:
+        """What came out, under its own hash."""
+        await self._client.execute("SET", self._key(digest, "page"), report.page, "EX", seconds, timeout_s=5.0)
+        await self._client.execute("SET", self._key(digest, "report"), report.document, "EX", seconds, timeout_s=5.0)
 
-    async def report(self, job_id: str) -> Report | None:
+    async def report(self, digest: str) -> Report | None:
         """What came out; None where nothing has, or not any more."""
-        document, page = await self._get(self._key(job_id, "report")), await self._get(self._key(job_id, "page"))
+        document, page = await self._get(self._key(digest, "report")), await self._get(self._key(digest, "page"))
         return None if document is None or page is None else Report(document, page)
 
     async def cancel(self, job_id: str) -> None:

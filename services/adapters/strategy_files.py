@@ -21,22 +21,25 @@ from services.use_cases.governance.strategy_diff import StrategyDiff, strategy_d
 
 Load = Callable[[Mapping[str, str]], tuple[Strategy, Node]]
 """Reads a strategy from its files, with its document. Raises StrategyInvalid."""
+ReadDocument = Callable[[Mapping[str, str]], Node | None]
+"""Reads the document in the files, whether or not it makes a strategy; None where a file is no YAML."""
 _log = logging.getLogger(__name__)
 
 
 class CheckedStrategyFiles:
     """Implements `governance.desk.StrategyFiles`."""
 
-    def __init__(self, versions: StrategyVersions, load: Load) -> None:
+    def __init__(self, versions: StrategyVersions, load: Load, read: ReadDocument) -> None:
         self._versions = versions
         self._load = load
+        self._read = read
 
     async def check(self, files: Mapping[str, str]) -> CheckedFiles:
         """Loads and analyses in a thread. Raises StrategyInvalid naming files as they are called here."""
         return await asyncio.to_thread(self._check, dict(files))
 
     async def compare(self, before: Mapping[str, str], after: Mapping[str, str]) -> StrategyDiff:
-        """What differs, by lines alone where either does not load."""
+        """What differs, by lines alone where a file is no YAML."""
         return await asyncio.to_thread(self._compare, before, after)
 
     async def of(self, version: str) -> Mapping[str, str]:
@@ -44,11 +47,8 @@ class CheckedStrategyFiles:
         return await asyncio.to_thread(self._versions.texts, version)
 
     def _compare(self, before: Mapping[str, str], after: Mapping[str, str]) -> StrategyDiff:
-        try:
-            documents = self._load(before)[1], self._load(after)[1]
-        except StrategyInvalid:
-            return strategy_diff(before, after)
-        return strategy_diff(before, after, documents)
+        old, new = self._read(before), self._read(after)
+        return strategy_diff(before, after, None if old is None or new is None else (old, new))
 
     def _check(self, files: Mapping[str, str]) -> CheckedFiles:
         require_file_names(files)

@@ -2,13 +2,16 @@
 
 import argparse
 import asyncio
-import os
 
+from services.access_wiring import tls_files
+from services.adapters.metrics_page import metrics_page
 from services.api.app import create_app
-from services.api.server import bind, serve
-from services.bootstrap import configure_logging, open_api
-from services.commands.stopping import stop_on_signals
-from services.settings import Settings, read_settings
+from services.api.server import ServerLimits, bind, serve
+from services.api.tls import tls_context
+from services.bootstrap import open_api
+from services.commands.running_role import run_until_stopped
+from services.settings import Settings
+from services.telemetry import tracing
 
 NAME = "api"
 HELP = "serve decisions and responses over HTTP"
@@ -22,18 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Serves until SIGTERM or Ctrl-C, then drains."""
-    import uvloop
-
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
-    return 0
+    return run_until_stopped(_serve, on_uvloop=True)
 
 
-async def _serve(settings: Settings) -> None:
-    stop = stop_on_signals()
+async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+    files = tls_files(settings)
+    limits = ServerLimits(tls=None if files is None else tls_context(files))
     listener = bind(settings.host, settings.port)
-    async with open_api(settings) as runtime:
-        ending = None if runtime.outbound is None else runtime.outbound.end
-        await serve(create_app(runtime), listener, stop=stop, on_stopping=ending)
+    with tracing(settings, NAME) as traced:
+        async with (
+            open_api(settings) as runtime,
+            metrics_page(settings.host, settings.metrics_port, runtime.exposition),
+        ):
+            ending = None if runtime.outbound is None else runtime.outbound.end
+            await serve(traced(create_app(runtime)), listener, stop=stop, on_stopping=ending, limits=limits)

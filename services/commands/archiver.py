@@ -3,16 +3,19 @@
 import argparse
 import asyncio
 import logging
-import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from event_schemas.topics import ALL_TOPICS
-from services.adapters.metrics_page import metrics_page
+from services.adapters.archive_erasures import ArchiveErasures
 from services.adapters.parquet_archive import ParquetArchive, record_mark
-from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
-from services.bootstrap import configure_logging, open_event_stream
-from services.commands.stopping import stop_on_signals
-from services.settings import Settings, read_settings
+from services.adapters.prometheus_metrics import Declared
+from services.bootstrap import open_event_stream
+from services.commands.erasing_archive import archive_erasures, archive_teller
+from services.commands.running_role import run_role
+from services.ports import BusUnavailable, Metrics
+from services.settings import Settings
 from services.workers.archiver import Archiver, FlushPolicy
 
 NAME = "archiver"
@@ -20,7 +23,12 @@ HELP = "write every record of the bus to the Parquet archive, exactly once"
 EXAMPLE = "kairos archiver --archive var/archive --flush-seconds 30"
 
 _log = logging.getLogger(__name__)
-_METRICS = {"archived_total": Declared("counter", ("topic",), "Records written to the archive")}
+WATCH_SECONDS = 5.0
+TELL_SECONDS = 1.0
+METRICS = {
+    "archived_total": Declared("counter", ("topic",), "Records written to the archive"),
+    "archive_waiting_seconds": Declared("gauge", (), "Age of the oldest record that waits to be written"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,30 +40,68 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Archives until SIGINT or SIGTERM. Raises ArchiveUnusable, LogReplaced, BusUnavailable."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    policy = FlushPolicy(
-        rows=args.flush_rows or settings.archive_flush_rows,
-        seconds=settings.archive_flush_seconds if args.flush_seconds is None else args.flush_seconds,
-    )
-    asyncio.run(archive(settings, args.archive or settings.archive_path, policy))
-    return 0
+
+    async def work(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
+        policy = FlushPolicy(
+            rows=args.flush_rows or settings.archive_flush_rows,
+            seconds=settings.archive_flush_seconds if args.flush_seconds is None else args.flush_seconds,
+        )
+        await archive(settings, args.archive or settings.archive_path, policy, metrics, stop)
+
+    return run_role(work, METRICS)
 
 
-async def archive(settings: Settings, root: Path, policy: FlushPolicy) -> None:
-    """Runs the role until the process is told to stop; what waits is written before it ends."""
-    stopping = stop_on_signals()
-    metrics = PrometheusMetrics(_METRICS)
+async def archive(settings: Settings, root: Path, policy: FlushPolicy, metrics: Metrics, stop: asyncio.Event) -> None:
+    """Archives until `stop` is set; what waits is written before it ends."""
 
     def written(topic: str, records: int) -> None:
         metrics.count("archived_total", records, topic=topic)
 
-    with ParquetArchive(root) as kept:
+    erasures = archive_erasures(settings, root)
+    with ParquetArchive(root, erasures=erasures) as kept:
         async with (
-            metrics_page(settings.host, settings.metrics_port, metrics.exposition),
             open_event_stream(settings, [topic.name for topic in ALL_TOPICS]) as stream,
+            _telling(settings, erasures),
         ):
             archiver = Archiver(stream, kept, policy, record_mark, written)
             _log.info("archiving to %s", root, extra={"action": "start"})
-            await archiver.run(stopping)
+            watching = asyncio.create_task(_watch(archiver, metrics), name="waiting")
+            try:
+                await archiver.run(stop)
+            finally:
+                watching.cancel()
     _log.info("archived %d records", archiver.archived, extra={"action": "stop"})
+
+
+@asynccontextmanager
+async def _telling(settings: Settings, erasures: ArchiveErasures | None) -> AsyncIterator[None]:
+    """Tells the bus and the store what was erased here, again and again and once more at the end."""
+    if erasures is None:
+        yield
+        return
+    async with archive_teller(settings, erasures) as tell:
+        telling = asyncio.create_task(_again_and_again(tell), name="erasures")
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+            with suppress(BusUnavailable):
+                await tell()
+
+
+async def _again_and_again(tell: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await tell()
+        except BusUnavailable as error:
+            _log.warning("what was erased could not be told: %s", error, extra={"action": "try again"})
+        await asyncio.sleep(TELL_SECONDS)
+
+
+async def _watch(archiver: Archiver, metrics: Metrics) -> None:
+    """Tells how long records wait, for ever."""
+    while True:
+        metrics.gauge("archive_waiting_seconds", archiver.waiting_s())
+        await asyncio.sleep(WATCH_SECONDS)

@@ -3,24 +3,23 @@
 import argparse
 import asyncio
 import logging
-import os
 import random
 from contextlib import AsyncExitStack
 
 from decision_engine.attribution_rules import CompiledAttribution, compile_attribution
 from decision_engine.features.updates import EVENT_FIELDS
 from decision_engine.strategy import Strategy
-from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import Declared, PrometheusMetrics
+from services.adapters.prometheus_metrics import Declared
 from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
-from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
+from services.bootstrap import LoadedStrategy, open_event_stream, open_publisher
 from services.commands.active_strategy import active_strategy, work_for_active
-from services.commands.stopping import stop_on_signals
+from services.commands.running_role import run_role
+from services.erasure_wiring import erased_in_attribution
 from services.ports import EventPublisher, Metrics
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.workers.attributor import Attributor, FactBatch
 from services.workers.attributor_events import ConversionEvents
 from services.workers.attributor_facts import FactReader
@@ -54,17 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT, then finishes the batch in hand. Raises ShellError, StrategyInvalid."""
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    asyncio.run(_run(settings))
-    return 0
-
-
-async def _run(settings: Settings) -> None:
-    stop, metrics = stop_on_signals(), PrometheusMetrics(METRICS)
-    async with metrics_page(settings.host, settings.metrics_port, metrics.exposition):
-        await attribute_for_active(settings, metrics, stop)
-    _log.info("stopped", extra={"action": "stop"})
+    return run_role(attribute_for_active, METRICS)
 
 
 async def attribute_for_active(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
@@ -131,4 +120,5 @@ async def assemble(
         events=events,
         terms=attribution.terms,
         metrics=metrics,
+        erased=erased_in_attribution(settings, client),
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from services.commands.governance_connections import chain_records, kept_head, open_governance
 from services.ports import ShellError
 from services.settings import read_settings
-from services.use_cases.governance.chain import Chain, Head, Link, Verdict
-from services.use_cases.governance.history import entry
+from services.use_cases.governance.audit import exported_lines, not_as_written, verified
+from services.use_cases.governance.chain import Chain, Link, Verdict
 from services.use_cases.governance.history_lines import history_lines
 from services.use_cases.governance.state import GovernanceState
 
@@ -44,22 +44,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def verified(records: list[bytes | None], kept: Head | None, known: str | None) -> tuple[list[str], Head]:
-    """What is wrong, line by line, and how far the chain goes. `kept` is the head as the store has it, `known` the hash
-    of an act as somebody noted it."""
-    chain, found = Chain(), []
-    for value in records:
-        link = chain.take(value)
-        if link.faulty:
-            found.append(_fault(link))
-    contradiction = None if kept is None else chain.contradiction(kept)
-    if contradiction is not None:
-        found.append(f"the head kept in the store contradicts: {contradiction}")
-    if known is not None and not chain.holds(known):
-        found.append(f"no act has the hash {known}: it was changed or removed")
-    return found, chain.head
-
-
 async def _verify(file: Path | None, known: str | None) -> int:
     settings = read_settings(os.environ)
     if file is None:
@@ -79,10 +63,10 @@ async def _verify(file: Path | None, known: str | None) -> int:
 
 async def _export(file: Path) -> int:
     records = await chain_records(read_settings(os.environ))
-    gone = [number for number, value in enumerate(records, start=1) if value is None or b"\n" in value]
+    gone = not_as_written(records)
     try:
         with file.open("xb") as out:
-            out.writelines((value or b"") + b"\n" for value in records)
+            out.write(exported_lines(records))
     except OSError as error:
         raise AuditUnreadable(f"{file}: {error.strerror}") from error
     print(f"{len(records)} records in {file}")
@@ -106,12 +90,6 @@ def _lines(file: Path) -> list[bytes | None]:
 def _links(records: list[bytes | None]) -> list[Link]:
     chain = Chain()
     return [chain.take(value) for value in records]
-
-
-def _fault(link: Link) -> str:
-    line = entry(link, None)
-    what = f"{line.type} {line.about} by {line.actor}: " if line.type else ""
-    return f"record {link.record}: {what}{link.reason}"
 
 
 def _act(acts: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> argparse.ArgumentParser:

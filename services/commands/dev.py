@@ -6,6 +6,7 @@ The roles are the same commands as in a distributed deployment, as child process
 import argparse
 import asyncio
 import os
+import secrets
 import shlex
 import sys
 import urllib.error
@@ -229,7 +230,7 @@ async def _until_ready(running: Deployment) -> None:
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=2.0) as answer:  # noqa: S310 - our own loopback address
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2.0) as answer:  # noqa: S310  # nosec B310 - our own loopback
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -256,6 +257,7 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_LEARNER_STEP_ROWS": "3000",
         "KAIROS_LEARNER_POLL_SECONDS": "5",
         "KAIROS_LEARNER_APPROVAL": "checks",  # nobody sits beside a demo to approve
+        "KAIROS_PSEUDONYM_KEY": secrets.token_hex(16),  # of this run alone, as everything the embedded servers hold
         "KAIROS_PRICES_SECONDS": "10",
         "KAIROS_PRICES_FRESH_SECONDS": "86400",  # a simulated day takes a minute
     }

@@ -45,11 +45,13 @@ def _lines(strategy: Strategy) -> Iterator[str]:
     yield ""
     yield f"{len(strategy.dictionary)} attributes in {len(themes)} themes, {len(strategy.segments)} segments, "
     yield f"{len(strategy.tags)} tags. Amounts are minor units of {strategy.currency}."
+    purposes = " for |" if strategy.purposes else ""
     for theme in sorted(themes):
         yield from ("", f"## {theme} ({len(themes[theme])})", "")
-        yield "| attribute | type | 中文 | meaning | from | how | default |"
-        yield "|---|---|---|---|---|---|---|"
-        yield from (_row(info) for info in sorted(themes[theme], key=lambda info: info.name))
+        yield f"| attribute | type | 中文 | meaning | from | how | default |{purposes}"
+        yield f"|---|---|---|---|---|---|---|{'---|' if purposes else ''}"
+        for info in sorted(themes[theme], key=lambda info: info.name):
+            yield _row(info) + (f" {', '.join(info.purposes) or 'nothing'} |" if purposes else "")
     yield from ("", "## Segments", "", "| attribute | 中文 | meaning | condition |", "|---|---|---|---|")
     for segment in strategy.segments:
         yield f"| {segment.attribute} | {_titles(segment.title)} | {_code(segment.when)} |"

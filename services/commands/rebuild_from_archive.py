@@ -27,6 +27,7 @@ from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStor
 from services.adapters.system_clock import SystemClock
 from services.bootstrap import LoadedStrategy, load_kept_strategy, open_event_stream, open_strategy_versions
 from services.commands.state_builder import PATIENT, UNTRUSTED_END_SLACK, calm_collector
+from services.erasure_wiring import erased_people
 from services.ports import Delivery, StoreUnavailable
 from services.settings import Settings
 from services.simulation.progress import progress
@@ -217,6 +218,7 @@ class _Worker:
                 rest=self._order.rest,
                 links=links,
                 members=RedisLinkMembers(client, keys) if links else None,
+                erased=erased_people(settings, client, features),
             )
             try:
                 return await folder(number, self._portions(number))

@@ -33,6 +33,7 @@ from services.bootstrap import (
 from services.commands.rebuild_from_archive import give_way
 from services.commands.state_builder import PATIENT, UNTRUSTED_END_SLACK, calm_collector, consumer_group
 from services.commands.stopping import stop_on_signals
+from services.erasure_wiring import erased_people
 from services.ports import EventPublisher
 from services.settings import Settings
 from services.use_cases.ingest_events import IngestEvents
@@ -122,6 +123,7 @@ class LogFolder:
             links=loaded.strategy.links,
             members=RedisLinkMembers(client, keys) if loaded.strategy.links else None,
             read=partial(read_snapshot, loaded.features),
+            erased=erased_people(settings, client, loaded.features),
         )
         slack = 0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK
         triggers = TriggerProgress(store, serving=False)

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import gc
 import logging
-import os
 import random
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from decision_engine.features.fold import fold
 from decision_engine.features.linked import Link
 from decision_engine.features.snapshot import read_snapshot
 from event_schemas.topics import STATE_TOPICS
-from services.adapters.metrics_page import metrics_page
-from services.adapters.prometheus_metrics import PrometheusMetrics
+from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_clock import RedisClock
 from services.adapters.redis_contact_ledger import RedisContactLedger
@@ -24,12 +22,14 @@ from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_link_members import RedisLinkMembers
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
-from services.bootstrap import LoadedStrategy, configure_logging, open_event_stream, open_publisher
+from services.bootstrap import LoadedStrategy, node_name, open_clock, open_event_stream, open_publisher
 from services.commands.active_strategy import ActiveStrategy, active_strategy, work_for_active
-from services.commands.stopping import stop_on_signals
+from services.commands.running_role import run_role
 from services.commands.triggering import open_triggering
-from services.ports import EventPublisher, Metrics, ShellError
-from services.settings import Settings, read_settings
+from services.erasure_wiring import erased_people, erasure_sweeper, pseudonyms_of
+from services.ports import BusUnavailable, EventPublisher, Metrics, ShellError
+from services.settings import Settings
+from services.telemetry import tracing
 from services.use_cases.ingest_events import IngestEvents
 from services.workers.consumer import BatchConsumer, Pace
 from services.workers.dead_letters import DeadLetters
@@ -45,6 +45,8 @@ UNTRUSTED_END_SLACK = 100_000
 """The embedded broker, known by its want of idempotence, reports the start of the last write as the end of the log."""
 PATIENT = ClientLimits(timeout_s=5.0, stall_s=15.0)
 """Nobody waits for a builder in milliseconds, and giving a call up only means doing the batch again."""
+LAG_SECONDS = 5.0
+"""How often it is looked how far behind the builder is."""
 BESIDE_LOOK_SECONDS = 0.5
 """How often it is looked whether a canary has states of its own."""
 _log = logging.getLogger(__name__)
@@ -57,37 +59,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(_: argparse.Namespace) -> int:
     """Runs until SIGTERM or SIGINT, then finishes the batch in hand. Raises ShellError."""
-    import uvloop
-
-    settings = read_settings(os.environ)
-    configure_logging(settings)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings))
-    return 0
+    return run_role(build_for_active, on_uvloop=True)
 
 
-async def _run(settings: Settings) -> None:
-    stop = stop_on_signals()
-    metrics = PrometheusMetrics()
+async def build_for_active(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
+    """One builder after the other, each of the strategy that is active then, and beside it one for a canary's states.
+    Raises ShellError."""
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
         _log.info("building states of layout %s", loaded.features.layout, extra={"action": "start"})
         links = loaded.strategy.links
         await build_states(settings, loaded.features, metrics, until, links=links, firing_for=loaded)
 
-    async with (
-        metrics_page(settings.host, settings.metrics_port, metrics.exposition),
-        active_strategy(settings, NAME, keeps_states=True) as active,
-    ):
+    async with AsyncExitStack() as stack:
+        stack.enter_context(tracing(settings, NAME))
+        active = await stack.enter_async_context(active_strategy(settings, NAME, keeps_states=True))
         calm_collector()
         beside = asyncio.create_task(build_beside(settings, active, metrics, stop), name="canary-states")
+        erasing = asyncio.create_task(erase_from_store(settings, stop), name="erasures")
         try:
             await work_for_active(active, stop, work)
         finally:
-            beside.cancel()
-            with suppress(asyncio.CancelledError):
-                await beside
-    _log.info("stopped", extra={"action": "stop"})
+            for task in (beside, erasing):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def erase_from_store(settings: Settings, stop: asyncio.Event) -> None:
+    """Rids the store of erased people, until told to stop; where erasure is not set up there is nothing to do."""
+    if pseudonyms_of(settings) is None:
+        return
+    async with (
+        RedisClient.open(settings.redis_url, limits=PATIENT, library=FUNCTION_LIBRARY) as client,
+        open_publisher(settings) as publisher,
+        open_clock(settings, client, RedisKeys(settings.namespace, "")) as clock,
+    ):
+        await erasure_sweeper(settings, client, publisher, clock, node_name("state-builder")).run(stop)
 
 
 async def build_beside(settings: Settings, active: ActiveStrategy, metrics: Metrics, stop: asyncio.Event) -> None:
@@ -165,7 +173,24 @@ async def build_states(
                 await triggering.worker.revoked({number for _, number in lost}, hand_over_s)
 
         await stack.enter_async_context(stream)
-        await consumer.run(stop)
+        watching = asyncio.create_task(watch_lag(stream, metrics), name="lag")
+        try:
+            await consumer.run(stop)
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+
+async def watch_lag(stream: KafkaEventStream, metrics: Metrics) -> None:
+    """Tells how far behind this builder is, every few seconds and also while a batch cannot be applied, for ever. A bus
+    that does not answer leaves the figure as it was: the alert on what is applied then speaks."""
+    while True:
+        with suppress(BusUnavailable, TimeoutError):
+            async with asyncio.timeout(LAG_SECONDS):
+                for topic, records in (await stream.lag()).items():
+                    metrics.gauge("bus_lag_records", records, topic=topic)
+        await asyncio.sleep(LAG_SECONDS)
 
 
 def consumer_group(layout: str) -> str:
@@ -207,6 +232,7 @@ async def assemble(
         links=links,
         members=RedisLinkMembers(open_to.client, keys) if links else None,
         read=partial(read_snapshot, features),
+        erased=erased_people(settings, open_to.client, features, (open_to.publisher, event_clock or wall_clock)),
     )
     return StateBuilder(
         ingest=ingest,
@@ -219,4 +245,5 @@ async def assemble(
             triggers=TriggerProgress(store, serving=serving),
         ),
         wall_clock=None if event_clock else wall_clock,
+        arrivals=wall_clock,
     )

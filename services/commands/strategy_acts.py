@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 
-from services.adapters.file_strategy_source import load_strategy_texts
+from services.adapters.file_strategy_source import load_strategy_texts, strategy_document
 from services.adapters.simulation_process import SimulationProcess
 from services.adapters.strategy_files import CheckedStrategyFiles
 from services.bootstrap import open_strategy_versions
@@ -20,7 +20,7 @@ from services.ports import ShellError
 from services.settings import Settings, read_settings
 from services.use_cases.governance.history_lines import history_lines
 from services.use_cases.governance.simulations import SimulationAsked, summary_of
-from services.use_cases.governance.strategy_diff import diff_lines
+from services.use_cases.governance.strategy_diff_text import diff_lines
 
 Files = Mapping[str, str]
 _SUFFIXES = (".yaml", ".yml")
@@ -87,7 +87,7 @@ async def _at_desk(args: argparse.Namespace, settings: Settings) -> None:
 
 async def _folders_differ(args: argparse.Namespace, settings: Settings) -> int:
     """Two folders are compared without any server."""
-    files = CheckedStrategyFiles(open_strategy_versions(settings), load_strategy_texts)
+    files = CheckedStrategyFiles(open_strategy_versions(settings), load_strategy_texts, strategy_document)
     found = await files.compare(read_folder(Path(args.before)), read_folder(Path(args.after)))
     print("\n".join(diff_lines(found, with_files=not args.no_files)))
     return 0

@@ -6,6 +6,7 @@ import os
 
 from event_schemas.topics import ALL_TOPICS
 from services.adapters.kafka_topics import ensure_topics
+from services.bus_wiring import bus_security, wanted_topics
 from services.settings import Settings, read_settings
 
 NAME = "topics"
@@ -31,7 +32,8 @@ async def create(settings: Settings) -> list[str]:
     """Creates what is missing on the settings' brokers."""
     return await ensure_topics(
         settings.kafka_bootstrap_servers,
-        ALL_TOPICS,
+        wanted_topics(settings),
         partitions=settings.kafka_partitions,
         replication=settings.kafka_replication,
+        security=bus_security(settings),
     )

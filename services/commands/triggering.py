@@ -32,6 +32,7 @@ from services.bootstrap import (
     open_strategy_versions,
     open_volumes,
 )
+from services.bus_wiring import bus_security
 from services.ports import Clock, Metrics
 from services.settings import Settings
 from services.strategy_switching import SwitchTools
@@ -145,7 +146,8 @@ async def _open(settings: Settings, loaded: LoadedStrategy, metrics: Metrics, st
     client = await stack.enter_async_context(
         RedisClient.open(settings.redis_url, limits=_LIMITS, library=FUNCTION_LIBRARY)
     )
-    log = KafkaOutboundLog(settings.kafka_bootstrap_servers, await stack.enter_async_context(open_publisher(settings)))
+    outbound = await stack.enter_async_context(open_publisher(settings))
+    log = KafkaOutboundLog(settings.kafka_bootstrap_servers, outbound, security=bus_security(settings))
     return _Opened(
         settings=settings,
         loaded=loaded,

@@ -34,6 +34,8 @@ class DecisionCommand:
     """The id the decision is to have, where the one who asks makes sure that it is one of a kind."""
     held_until_ms: int | None = None
     """Until when what is offered stays reserved; None: as long as the strategy says."""
+    shown: tuple[str, ...] = ()
+    """Offers that stand before the customer already: they are neither offered nor reserved once more."""
 
     @property
     def idempotency_key(self) -> str | None:

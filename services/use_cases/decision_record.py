@@ -82,6 +82,8 @@ def encode_record(decision: Decision, inputs: DecisionInputs, wording: Wording) 
         data["held_until"] = rfc3339(request.held_until_ms)
     if request.switches:
         data["switches"] = request.switches
+    if request.shown:
+        data["shown"] = request.shown
     if decision.online is not None:
         data["online"] = _online_fields(decision.online)
     header = {"id": decision.decision_id, "source": SOURCE, "subject": decision.customer_id, "time": time}

@@ -201,6 +201,7 @@ def _request(data: Mapping[str, object]) -> DecisionRequest:
         held_until_ms=epoch_ms(str(data["held_until"])) if "held_until" in data else None,
         online=_online(data["online"]) if "online" in data else None,
         switches=tuple(str(switch) for switch in _sequence(data.get("switches", []))),
+        shown=tuple(str(offer) for offer in _sequence(data.get("shown", []))),
     )
 
 

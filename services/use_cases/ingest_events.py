@@ -27,6 +27,7 @@ from services.ports import (
     StateWrite,
     StoreUnavailable,
 )
+from services.use_cases.erasure.erased_people import ErasedPeople
 from services.use_cases.event_batches import EventBatch, Unreadable
 from services.use_cases.linked_customers import departures, memberships
 from services.use_cases.match_triggers import Matched, MatchTriggers, Read
@@ -76,17 +77,24 @@ class IngestEvents:
     """Tells from a state where somebody belonged who is erased."""
     triggers: MatchTriggers | None = None
     """What events set off; None where states are built that nobody is contacted from, as in a rebuild."""
+    erased: ErasedPeople | None = None
+    """Who must not come back; None where an erased person keeps a state that says so."""
 
     async def apply(self, batch: EventBatch) -> list[Unreadable]:
         """Folds and saves everybody's updates, then brings the ledger up to date. Answers what could not be folded,
         to be set aside. Raises StoreUnavailable, BusUnavailable; running it again then is harmless."""
         began = perf_counter()
+        if self.erased is not None and batch.erased:
+            await self.erased.begin(batch.erased)
         if self.members is not None:
             # Before the states: a member too many is told by their own state, one too few could never be.
             await self._leave(self.members, batch)
-            await self.members.join(memberships(self.links, batch.updates, batch.erased))
+            said = memberships(self.links, batch.updates, batch.erased)
+            await self.members.join(said if self.erased is None else await self.erased.still_said(said))
         impossible = await self._apply_to_states(batch)
         await self._apply_to_ledger(batch)
+        if self.erased is not None and batch.erased:
+            await self.erased.end(batch.erased)
         if self.event_clock is not None and batch.newest_ms:
             await self.event_clock.advance(max(batch.newest_ms.values()))
         self._measure(batch, perf_counter() - began)
@@ -156,11 +164,13 @@ class IngestEvents:
     async def _load(self, batch: EventBatch, customer_ids: Sequence[CustomerId]) -> Sequence[bytes | None]:
         """The states, and in the same round trip the trigger memories of those whose triggers the batch concerns."""
         asked = [customer_id for customer_id in customer_ids if customer_id in batch.watched] if batch.watched else ()
+        states: Sequence[bytes | None]
         if self.triggers is None or not asked:
-            return await self.store.load_many(customer_ids)
-        states, memories = await self.triggers.store.load_watched(customer_ids, asked)
-        batch.memories.update(zip(asked, memories, strict=True))
-        return states
+            states = await self.store.load_many(customer_ids)
+        else:
+            states, memories = await self.triggers.store.load_watched(customer_ids, asked)
+            batch.memories.update(zip(asked, memories, strict=True))
+        return states if self.erased is None else await self.erased.standing(customer_ids, states)
 
     async def _save(self, batch: EventBatch, attempts: "Sequence[_Attempt]") -> Sequence[CustomerId]:
         """Writes what changed; answers those whom somebody else wrote meanwhile."""
@@ -168,7 +178,8 @@ class IngestEvents:
         matches = [attempt.matched for attempt in changed if attempt.matched is not None]
         if self.triggers is not None and matches:
             await self.triggers.withdraw(matches)
-        conflicts = await self.store.save_many([attempt.write() for attempt in changed])
+        writes = [attempt.write() for attempt in changed]
+        conflicts = await self.store.save_many(writes if self.erased is None else self.erased.writes(writes))
         if conflicts:
             self.metrics.count("state_conflicts_total", len(conflicts))
             lost = set(conflicts)
@@ -209,11 +220,13 @@ class IngestEvents:
 
     async def _apply_to_ledger(self, batch: EventBatch) -> None:
         await asyncio.gather(*(self.ledger.forget(customer, at_ms) for customer, at_ms in batch.erased.items()))
-        await asyncio.gather(*(self._respond(batch, customer) for customer in batch.responses))
+        erased = batch.erased
+        if self.erased is not None and batch.responses:
+            erased = await self.erased.since(batch.responses) | erased
+        await asyncio.gather(*(self._respond(batch, customer, erased.get(customer, 0)) for customer in batch.responses))
 
-    async def _respond(self, batch: EventBatch, customer_id: CustomerId) -> None:
+    async def _respond(self, batch: EventBatch, customer_id: CustomerId, erased_ms: int) -> None:
         """The customer's responses, without those of before an erasure; most were applied when they were taken."""
-        erased_ms = batch.erased.get(customer_id, 0)
         kept = [response for response in batch.responses[customer_id] if response.at_ms > erased_ms]
         await self.ledger.respond(customer_id, kept, from_log=True)
 

@@ -50,6 +50,7 @@ from services.use_cases.idempotent_answers import (
 )
 from services.use_cases.kill_switches import EarlierAnswer
 from services.use_cases.linked_customers import with_linked
+from services.use_cases.log_ids import LOG_IDS
 from services.use_cases.model_traffic import scorers_for
 from services.use_cases.record_keeping import RecordKeeper
 from services.use_cases.scorer_watch import ScorerWatch
@@ -145,6 +146,7 @@ class MakeDecision:
     async def _decide(self, command: DecisionCommand, key: str | None) -> bytes:
         watch, budget = StageWatch(command.started_s), Budget(command)
         decision_id = DecisionId(command.decision_id or self._ports.ids.new_id())
+        LOG_IDS.set({**(LOG_IDS.get() or {}), "decision_id": decision_id, "request_id": command.request_id or ""})
         claim = None if key is None else claim_of(key, command.body_hash, decision_id)
         watch.mark("parse")
         # Taken before anything is awaited: states and what reads them must be of one layout.
@@ -264,6 +266,7 @@ class MakeDecision:
             held_until_ms=command.held_until_ms,
             online=self._online(run.live),
             switches=self._ports.switches(),
+            shown=tuple(sorted(command.shown)),
         )
 
     def _online(self, live: Live) -> OnlineTable | None:
@@ -334,4 +337,4 @@ def _first_choices(draft: Draft) -> list[int | None]:
 def _flagged(draft: Draft, *causes: str) -> Draft:
     """The draft with further causes, each once."""
     known = tuple(dict.fromkeys((*draft.request.degraded_causes, *causes)))
-    return replace(draft, request=replace(draft.request, degraded_causes=known))
+    return draft._replace(request=replace(draft.request, degraded_causes=known))

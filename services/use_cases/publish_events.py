@@ -1,6 +1,6 @@
 """Events of the bank from callers without Kafka: checked like those on the bus, published, acknowledged."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -12,6 +12,8 @@ from services.ports import Clock, EventPublisher, OutgoingEvent
 from services.use_cases.event_batches import FUTURE_TOLERANCE_MS
 
 BANK_PREFIX = "bank."
+Sees = Callable[[str], Awaitable[bool]]
+"""Whether the sender may speak of a customer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +32,21 @@ class PublishEvents:
     publisher: EventPublisher
     clock: Clock | None
 
-    async def __call__(self, documents: Sequence[object]) -> EventsTaken:
-        """Returns when the bus has acknowledged all that are valid. Raises BusUnavailable."""
+    async def __call__(self, documents: Sequence[object], sees: Sees | None = None) -> EventsTaken:
+        """Returns when the bus has acknowledged all that are valid and of customers that the sender `sees` (None: all
+        of them). Raises BusUnavailable."""
         latest_ms = None if self.clock is None else self.clock.now_ms() + FUTURE_TOLERANCE_MS
         events, rejected = [], []
         for index, document in enumerate(documents):
             try:
-                events.append(_outgoing(document, latest_ms))
+                event = _outgoing(document, latest_ms)
             except DecodeError as error:
                 rejected.append((index, str(error)))
+                continue
+            if sees is None or await sees(event.key):
+                events.append(event)
+            else:
+                rejected.append((index, "subject: no customer of the sender"))
         if events:
             await self.publisher.publish(events)
         return EventsTaken(accepted=len(events), rejected=tuple(rejected))

@@ -19,7 +19,8 @@ from decision_engine.features.linked import Link
 from decision_engine.features.update import PositionedUpdate
 from decision_engine.identifiers import CustomerId
 from services.ports import Delivery, LinkMembers, StateWrite, StoreUnavailable
-from services.use_cases.event_batches import read_batch
+from services.use_cases.erasure.erased_people import ErasedPeople
+from services.use_cases.event_batches import EventBatch, read_batch
 from services.use_cases.linked_customers import memberships
 
 Partition = tuple[str, int]
@@ -77,6 +78,8 @@ class FoldBundles:
     links: tuple[Link, ...] = ()
     members: LinkMembers | None = None
     """Where memberships of the links are kept; None where the strategy has none."""
+    erased: ErasedPeople | None = None
+    """Who must not come back; None where an erased person keeps a state that says so."""
 
     async def done(self, bundles: int) -> set[int]:
         """The bundles that need not be done again. Raises StoreUnavailable."""
@@ -96,14 +99,28 @@ class FoldBundles:
     async def _fold_portion(self, deliveries: Sequence[Delivery]) -> BundleFolded:
         batch = read_batch(deliveries, self.latest_ms)
         if self.members is not None:
-            await self.members.join(memberships(self.links, batch.updates, batch.erased))
+            said = memberships(self.links, batch.updates, batch.erased)
+            await self.members.join(said if self.erased is None else await self.erased.still_said(said))
+        if self.erased is not None:
+            return await self._fold_without_erased(batch, self.erased)
+        nobody: dict[CustomerId, bytes | None] = {}
+        return await self._fold_customers(batch, nobody)
+
+    async def _fold_without_erased(self, batch: EventBatch, erased: ErasedPeople) -> BundleFolded:
+        customers = list(batch.updates)
+        bases = await erased.standing(customers, [None] * len(customers))
+        return await self._fold_customers(batch, dict(zip(customers, bases, strict=True)))
+
+    async def _fold_customers(self, batch: EventBatch, bases: Mapping[CustomerId, bytes | None]) -> BundleFolded:
+        """Everybody's state, from nothing or from what an erased person's would be."""
         impossible = 0
         writes: list[StateWrite] = []
         for customer_id, updates in batch.updates.items():
             ordered = _by_time(updates)
             batch.updates[customer_id] = ordered
             try:
-                writes.append(StateWrite(customer_id, None, self.fold(None, ordered).value))
+                base = bases.get(customer_id)
+                writes.append(StateWrite(customer_id, base, self.fold(base, ordered).value))
             except (DecisionEngineError, ArithmeticError, ValueError):
                 impossible += 1
             if len(writes) >= WRITES_AT_ONCE:
@@ -111,7 +128,7 @@ class FoldBundles:
                 writes = []
         await self._save(writes, batch.updates)
         return BundleFolded(
-            events=len(deliveries),
+            events=len(batch.deliveries),
             customers=len(batch.updates) - impossible,
             unreadable=len(batch.unreadable),
             impossible=impossible,
@@ -125,7 +142,7 @@ class FoldBundles:
             if not writes:
                 return
             began = perf_counter()
-            standing = await self.store.save_many(writes)
+            standing = await self.store.save_many(writes if self.erased is None else self.erased.writes(writes))
             await asyncio.sleep(min(LONGEST_REST_S, (perf_counter() - began) * self.rest))
             states = await self.store.load_many(standing) if standing else []
             folded = [(c, s, self.fold(s, updates[c])) for c, s in zip(standing, states, strict=True)]

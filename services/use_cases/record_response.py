@@ -6,7 +6,7 @@ recorded.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from decision_engine.features.definitions import Value
@@ -32,6 +32,8 @@ from services.use_cases.suitability_rematch import SuitabilityRematch
 from services.use_cases.wire_time import rfc3339
 
 EVENT_TYPE = "nbo.response.recorded"
+Sees = Callable[[CustomerId], Awaitable[bool]]
+"""Whether a customer exists for whoever answers."""
 MOST_DETAILS = 50
 """The bound of the published event, ours included."""
 FUTURE_TOLERANCE_MS = 5 * 60_000
@@ -97,8 +99,8 @@ class _Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordResponse:
-    """Takes a batch of responses. `channels` of a call limits whose options may be answered (None: all). With a
-    `rematch` acceptances are judged by what suits the customer now."""
+    """Takes a batch of responses. `channels` and `sees` of a call limit whose options may be answered (None: all). With
+    a `rematch` acceptances are judged by what suits the customer now."""
 
     store: DecisionStore
     ledger: ContactLedger
@@ -106,15 +108,22 @@ class RecordResponse:
     clock: Clock
     metrics: Metrics
     rematch: SuitabilityRematch | None = None
+    arm_of: Callable[[CustomerId], str] | None = None
+    """The arm of the standing experiment a customer is in; None counts no rewards."""
 
     async def __call__(
-        self, commands: Sequence[ResponseCommand], channels: frozenset[str] | None = None
+        self,
+        commands: Sequence[ResponseCommand],
+        channels: frozenset[str] | None = None,
+        sees: Sees | None = None,
     ) -> ResponsesTaken:
         """Returns when the bus has acknowledged and the ledger has applied all that are valid.
 
         Raises StoreUnavailable and BusUnavailable; sending the same batch again is then safe and complete.
         """
         options = await self.store.tracked([command.tracking_id for command in commands])
+        if sees is not None:
+            options = [option if option is None or await sees(option.customer_id) else None for option in options]
         found, rejected = self._match(commands, options, channels)
         unique = list({match.response_id: match for match in reversed(found)}.values())[::-1]
         known = await self._known(unique)
@@ -130,6 +139,9 @@ class RecordResponse:
         for match, new in zip(news, applied, strict=True):
             if new:
                 self.metrics.count("responses_total", outcome=match.command.outcome)
+                if self.arm_of is not None:
+                    arm = self.arm_of(match.option.customer_id)
+                    self.metrics.count("arm_reward_total", arm=arm, outcome=match.command.outcome)
                 if match.unsuitable is not None:
                     self.metrics.count("rejections_total", stage="suitability", rule=match.unsuitable.rule)
         return ResponsesTaken(

@@ -1,11 +1,13 @@
 """The 360 view: everything known of a customer now, and every contact with them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from decision_engine.contact_ledger import LOST_FLAG, ContactRecord, decode_records
 from decision_engine.customer import CustomerSnapshot
 from decision_engine.features.definitions import AttributeType, Value
+from decision_engine.features.freshness import Freshness, freshness
 from decision_engine.features.snapshot import read_snapshot
 from decision_engine.features.state import state_version
 from decision_engine.identifiers import CustomerId, key32
@@ -66,6 +68,14 @@ class CustomerView:
     known: bool
     newest_event_at: str | None
     feature_age_ms: int | None
+    bank_event_at: str | None
+    """When the newest event of the bank's own systems was, or began to be: exact, unless `bank_event_within` names the
+    unit (`h`, `d`) in which it was."""
+    bank_event_within: str | None
+    bank_event_age_ms: int | None
+    """How old it is, at the most."""
+    response_age_ms: int | None
+    """How old the newest response is that the state knows of, at the most."""
     state_writes: int
     """How often the state was written: it rises with every batch that brought something."""
     strategy_version: str
@@ -108,6 +118,7 @@ class ViewCustomer:
             known=snapshot.known,
             newest_event_at=None if newest is None else rfc3339(newest),
             feature_age_ms=None if newest is None else max(0, now_ms - newest),
+            **_ages(freshness(live.features, reading.state), now_ms),
             state_writes=0 if reading.state is None else state_version(reading.state),
             strategy_version=strategy.version,
             segments=_segments(strategy, snapshot),
@@ -118,6 +129,29 @@ class ViewCustomer:
             contacts=tuple(names.contact(record, now_ms) for record in contacts),
             responses=tuple(names.contact(record, now_ms) for record in responded),
         )
+
+
+class _Ages(TypedDict):
+    bank_event_at: str | None
+    bank_event_within: str | None
+    bank_event_age_ms: int | None
+    response_age_ms: int | None
+
+
+def _ages(fresh: Freshness, now_ms: int) -> _Ages:
+    bank, responses = fresh.bank, fresh.responses
+    return {
+        "bank_event_at": None if bank is None else rfc3339(bank.at_ms),
+        "bank_event_within": None if bank is None else bank.within,
+        "bank_event_age_ms": None if bank is None else max(0, now_ms - bank.at_ms),
+        "response_age_ms": None if responses is None else max(0, now_ms - responses.at_ms),
+    }
+
+
+def contact_views(strategy: Strategy | None, records: Sequence[ContactRecord], now_ms: int) -> tuple[ContactView, ...]:
+    """Contacts as they stood at a moment, newest first, in the words of a strategy; None knows no words."""
+    names = _Names({}, {}) if strategy is None else _Names.of(strategy)
+    return tuple(names.contact(record, now_ms) for record in sorted(records, key=_last_moment, reverse=True))
 
 
 def _segments(strategy: Strategy, snapshot: CustomerSnapshot) -> tuple[LabelView, ...]:

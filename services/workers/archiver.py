@@ -91,6 +91,12 @@ class Archiver:
         self.archived = 0
         """Records archived since the start."""
 
+    def waiting_s(self) -> float:
+        """How long the record has waited that has waited longest for being written; it grows while nothing can be."""
+        if not self._waiting:
+            return 0.0
+        return asyncio.get_running_loop().time() - min(waiting.since for waiting in self._waiting.values())
+
     def resume(self) -> None:
         """Reads on from the archive's positions, beginning with the last archived record to recognise the log by."""
         positions = self._archive.positions()

@@ -24,6 +24,7 @@ from services.ports import (
     StateWrite,
     StoreUnavailable,
 )
+from services.use_cases.erasure.erased_people import ErasedPeople
 from services.workers.attributor_events import ConversionEvents
 from services.workers.attributor_facts import FactReader, FactUnreadable, PositionedFact
 from services.workers.attributor_values import StoredMemory, read_memory, written_memory
@@ -57,6 +58,8 @@ class Attributor:
     events: ConversionEvents
     terms: AttributionTerms
     metrics: Metrics
+    erased: ErasedPeople | None = None
+    """Who must not come back; None where an erased person keeps a memory that says so."""
     fail_point: Callable[[str], None] = lambda _step: None
     """Called between steps; tests end the process there."""
 
@@ -106,7 +109,9 @@ class Attributor:
 
     async def _take_once(self, facts: Facts) -> list[CustomerId]:
         customers = list(facts)
-        values = await self.store.load_many(customers)
+        values: Sequence[bytes | None] = await self.store.load_many(customers)
+        if self.erased is not None:
+            values = await self.erased.standing(customers, values)
         writes: list[StateWrite] = []
         news: list[OutgoingEvent] = []
         for customer, value in zip(customers, values, strict=True):
@@ -120,6 +125,8 @@ class Attributor:
             await self.publisher.publish(news)
             self.metrics.count("conversions_attributed_total", len(news))
         self.fail_point("conversions published")
+        if self.erased is not None:
+            writes = self.erased.writes(writes)
         return await self.store.save_many(writes) if writes else []
 
     def _read(self, value: bytes | None) -> StoredMemory:

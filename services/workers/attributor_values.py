@@ -49,6 +49,30 @@ def read_memory(value: bytes | None) -> StoredMemory:
         raise AttributionUnreadable(f"the attribution memory cannot be read: {error}") from error
 
 
+def placeholder(at_ms: int) -> bytes:
+    """What to fold onto where nothing is stored of who was erased at that moment (epoch milliseconds)."""
+    return _HEAD.pack(_MAGIC, 0, *([0] * len(SLOTS))) + orjson.dumps(to_plain(AttributionMemory(erased_ms=at_ms)))
+
+
+def is_placeholder(value: bytes) -> bool:
+    """Whether it is one of those: nothing was ever written into it."""
+    return value[:4] == _MAGIC and value[4:12] == bytes(8)
+
+
+def is_erased(value: bytes) -> bool:
+    """Whether the memory says no more than that its person was erased."""
+    try:
+        memory = read_memory(value).memory
+    except AttributionUnreadable:
+        return False
+    return memory.erased_ms > 0 and not (memory.touches or memory.unseen or memory.conversions or memory.published)
+
+
+def erased_until(value: bytes) -> int:
+    """Up to when the person's facts were erased (epoch milliseconds); 0: never. Raises AttributionUnreadable."""
+    return read_memory(value).memory.erased_ms
+
+
 def written_memory(stored: StoredMemory) -> bytes:
     """What to store in its place."""
     return _HEAD.pack(_MAGIC, stored.writes + 1, *stored.positions) + orjson.dumps(to_plain(stored.memory))

@@ -39,6 +39,8 @@ class StateBuilder:
     wall_clock: Clock | None
     timers: Timers | None = None
     """What is due by the clock; None where nobody is contacted."""
+    arrivals: Clock | None = None
+    """The clock of the bus's arrival times, to measure delays by; None measures none."""
     full_batch: int = 0
     """Records of a batch after which more stand ready."""
 
@@ -60,9 +62,16 @@ class StateBuilder:
         batch.events.unmatched = await self.progress.begin(batch.events.positions)
         await self.dead_letters.publish(await self.ingest.apply(batch.events))
         await self.progress.record(batch.events.positions)
+        self._measure(batch.events.deliveries)
         if len(batch.events.deliveries) < self.full_batch:
             await self._look()
         return batch.events.positions
+
+    def _measure(self, deliveries: Sequence[Delivery]) -> None:
+        """By the record that waited longest: what holds for it holds for the others."""
+        if self.arrivals is not None and deliveries:
+            waited_ms = self.arrivals.now_ms() - min(delivery.timestamp_ms for delivery in deliveries)
+            self.ingest.metrics.observe("apply_delay_seconds", max(0, waited_ms) / 1000)
 
     async def idle(self) -> None:
         """Looks whether the store has lost something while nothing comes in, and what is due. Raises StateLost."""

@@ -126,6 +126,8 @@ async def test_a_list_is_exported_with_a_reason_and_without_sensitive_attributes
     log = Path(bank.environment["KAIROS_SNAPSHOT_PATH"]).parent / "api.log"
     assert "Mei Lin exports" in log.read_text()
     assert "ticket 4711" in log.read_text()
+    history = (await bank.http.get("/v1/audit")).json()["acts"]
+    assert any(act["type"] == "data.exported" and "ticket 4711" in act["comment"] for act in history)
 
 
 async def test_what_is_sensitive_or_has_no_reason_is_not_exported(page: Page, bank: RunningBank) -> None:

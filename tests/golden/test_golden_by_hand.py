@@ -34,6 +34,7 @@ REQUEST = (
     "customer_id",
     "decision_id",
     "switches",
+    "shown",
 )
 CUSTOMER = ("attributes", "holdings", "consents", "known")
 EXPECTED = {

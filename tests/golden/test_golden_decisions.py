@@ -106,6 +106,7 @@ def read_request(given: Mapping[str, Any]) -> DecisionRequest:
         allow_duplicates=given.get("allow_duplicates", False),
         degraded_causes=tuple(given.get("degraded_causes", ())),
         switches=tuple(sorted(given.get("switches", ()))),
+        shown=tuple(given.get("shown", ())),
     )
 
 

@@ -145,7 +145,7 @@ async def test_a_killed_store_is_gone_and_every_decision_is_on_the_bus(deploymen
 @pytest.mark.parametrize("spoilt", [b"\x00", b"\xff" * 64, b"not a state at all"])
 async def test_a_spoilt_state_is_no_state(deployment: Deployment, spoilt: bytes) -> None:
     await deployment.put(state=spoilt)
-    answer = await deployment.ask()
+    answer = await deployment.ask(timeout_ms=1_000)
     assert answer["degraded_causes"] == ["state_unavailable", "state_unreadable"]
     assert "gold_card" not in offers(answer), "nobody of unknown age is offered a card for adults"
     assert answer["personalised"] is False

@@ -24,7 +24,8 @@ from services.commands.model_drift import METRICS, export_drift
 from services.ports import OutgoingEvent
 from services.use_cases.model_acts import Act, declination_of
 from services.workers.drift_watch import DriftSchedule, DriftWatch
-from services.workers.learner import Learner, LearnerTools, Learnt, PutForward
+from services.workers.learner import Learner
+from services.workers.learner_tools import LearnerTools, Learnt, PutForward
 from services.workers.learning_schedule import LearningSchedule
 
 SCHEDULE = LearningSchedule(least_rows=1000, least_positives=50, step_rows=100_000, poll_seconds=60.0)

@@ -18,7 +18,8 @@ from models.training.__main__ import main as train_from_the_command_line
 from services.adapters.parquet_archive import ParquetArchive
 from services.commands.learner import promoted_by_checks, proposed
 from services.ports import BusUnavailable, OutgoingEvent
-from services.workers.learner import Learner, LearnerTools, PutForward
+from services.workers.learner import Learner
+from services.workers.learner_tools import LearnerTools, PutForward
 from services.workers.learning_schedule import LearningSchedule, Timetable
 
 SCHEDULE = LearningSchedule(least_rows=1000, least_positives=50, step_rows=500, poll_seconds=60.0)
@@ -231,7 +232,7 @@ async def test_an_archive_without_enough_new_impressions_is_not_read_through(
     world.grow_to(1600)
     learner = world.learner()
     await learner.look(world.query)
-    monkeypatch.setattr("services.workers.learner.labelled_examples", lambda *_: pytest.fail("read in vain"))
+    monkeypatch.setattr("services.workers.model_fits.labelled_examples", lambda *_: pytest.fail("read in vain"))
     world.grow_to(1700)
     assert await learner.look(world.query) is None
 

@@ -12,6 +12,7 @@ import pytest
 
 from decision_engine.decision import PlacementRequest
 from decision_engine.identifiers import CustomerId, PlacementId
+from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_volume_leases import RedisVolumeLeases
@@ -129,7 +130,7 @@ async def test_after_a_flush_the_answers_name_it_and_the_stock_is_not_handed_out
         # The first finds its lease gone; from then on it is known why.
         assert await offered(3, 4) == [False, False]
         assert "volumes_rebuilding" in causes[-1]
-        paces = await pacer._open(settings, load_strategy(settings), stack)
+        paces = await pacer._open(settings, load_strategy(settings), PrometheusMetrics(pacer._METRICS), stack)
         paces.tools = replace(paces.tools, settle_s=0.0)
         async with asyncio.timeout(20):
             while volumes.rebuilding:

@@ -15,6 +15,10 @@ CHANNEL = "manager"
 """The channel whose leads the inbox shows."""
 ARRIVAL = "bank.channel.branch_arrival"
 """The event that says that the customer is in a branch now."""
+CALL = "bank.channel.call_started"
+"""The event that says that the customer is on the telephone now."""
+APPOINTMENT = "appointment"
+"""The `purpose` of an arrival that was arranged."""
 GRADES = ("A", "B", "C", "D")
 _UNGRADED = len(GRADES)
 
@@ -103,6 +107,13 @@ def arrival_triggers(strategy: Strategy) -> frozenset[str]:
     """The triggers that say that a customer has come in."""
     return frozenset(
         trigger.name for trigger in strategy.triggers if any(step.source == ARRIVAL for step in trigger.pattern.steps)
+    )
+
+
+def call_triggers(strategy: Strategy) -> frozenset[str]:
+    """The triggers that say that a customer calls."""
+    return frozenset(
+        trigger.name for trigger in strategy.triggers if any(step.source == CALL for step in trigger.pattern.steps)
     )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.bootstrap import ThreadedArchive
 from services.ports import StoreUnavailable
+from services.threaded_archive import ThreadedArchive
 
 QUESTION = {
     "request_id": "q1",

@@ -17,7 +17,7 @@ from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client
 from services.api.server import bind, serve
 from services.api.stream_feed import OutboundFeed
 from services.api.stream_response import StreamLimits
-from services.bootstrap import ThreadedArchive
+from services.threaded_archive import ThreadedArchive
 
 LIMITS = StreamLimits(per_client=2, in_all=3, send_s=0.2, heartbeat_s=0.1)
 

@@ -24,7 +24,8 @@ from models.training.fit import FitSettings, FittedModel, fit_model
 from models.training.pipeline import fit_query
 from models.training.recorded_groups import recorded_groups
 from services.adapters.parquet_archive import ParquetArchive
-from services.workers.learner import Learner, LearnerTools
+from services.workers.learner import Learner
+from services.workers.learner_tools import LearnerTools
 from services.workers.learning_schedule import LearningSchedule
 
 CREATED = datetime(2026, 3, 4, tzinfo=UTC)
@@ -230,4 +231,4 @@ async def test_the_learner_asks_for_the_groups_at_every_fit(examples: list[Examp
         protected=lambda asked: {"retail:1": {"gender": asked.model}},
     )  # fmt: skip
     learner = Learner([query], LearningSchedule(least_rows=1, least_positives=1, step_rows=1, poll_seconds=1), tools)
-    assert learner._with_groups(query).protected == {"retail:1": {"gender": "cross_sell"}}
+    assert learner._fits._with_groups(query).protected == {"retail:1": {"gender": "cross_sell"}}

@@ -174,7 +174,11 @@ def test_a_rule_against_the_offers_dates_makes_it_impossible(changed: Changed) -
 
 def test_a_rule_against_the_risk_match_makes_it_impossible(changed: Changed) -> None:
     rule = "{id: careful, when: risk_level <= 2, code: CAREFUL, text: {zh-CN: 稳健, en: Careful}}"
-    finding = only(changed(("    risk_level: {issuer: R2", f"    suitability: [{rule}]\n    risk_level: {{issuer: R2")))
+    path = changed(
+        ("en: Risk level}, sensitive: true}", "en: Risk level}}"),
+        ("    risk_level: {issuer: R2", f"    suitability: [{rule}]\n    risk_level: {{issuer: R2"),
+    )
+    finding = only(path)
     assert finding.kind is FindingKind.OFFER_IMPOSSIBLE
     assert "bond_fund" in finding.message
 

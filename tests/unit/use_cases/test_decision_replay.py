@@ -137,6 +137,7 @@ def test_every_field_of_a_question_is_in_its_record(bank: Any) -> None:
         placements=(PlacementRequest(id="home_banner", count=2), PlacementRequest(id="agent_panel", count=1)),
         context={"page": "cards", "basket": 7}, locale="en", allow_duplicates=True,
         degraded_causes=("ledger_unavailable",), held_until_ms=1_795_340_000_000, switches=("offer:other",),
+        shown=("gold_card",),
     )  # fmt: skip
     for field in fields(DecisionRequest):
         if field.name == "online":
