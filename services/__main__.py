@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return cast("int", args.run(args))
     except (ShellError, DecisionEngineError) as error:
-        print(f"kairos {args.command}: {error or type(error).__doc__}", file=sys.stderr)  # noqa: T201
+        print(f"kairos {args.command}: {str(error) or type(error).__doc__}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130
