@@ -1,17 +1,21 @@
 """Lifetimes shared by the whole suite: real servers, from Python packages or by address."""
 
+import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from services.adapters.embedded_servers import EmbeddedServers
+from services.adapters.embedded_cluster import embedded_cluster
+from services.adapters.embedded_servers import EmbeddedServers, embedded_broker, embedded_valkey
 from services.adapters.redis_client import RedisClient
 
 ROOT = Path(__file__).parents[1]
@@ -26,17 +30,63 @@ class ServerAddresses:
 
 
 @pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[EmbeddedServers | ServerAddresses]:
-    """A fresh store and broker of one test's own: embedded, or those of KAIROS_TEST_KAFKA and KAIROS_TEST_REDIS."""
+async def servers(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EmbeddedServers | ServerAddresses]:
+    """A fresh store and broker of one test's own: embedded, or those of KAIROS_TEST_KAFKA and KAIROS_TEST_REDIS. By the
+    parameter "cluster" the store is the cluster, which is emptied."""
     kafka, redis = os.environ.get("KAIROS_TEST_KAFKA"), os.environ.get("KAIROS_TEST_REDIS")
+    wants_cluster = getattr(request, "param", "one server") == "cluster"
     if kafka and redis:
         await empty_broker(kafka)
-        async with RedisClient.open(redis) as client:
-            await client.execute("FLUSHALL")
-        yield ServerAddresses(redis, kafka)
+        standing = request.getfixturevalue("cluster_of_three") if wants_cluster else redis
+        yield ServerAddresses(await _emptied(standing), kafka)
+    elif wants_cluster:
+        async with embedded_broker(tmp_path) as broker:
+            url = await _emptied(request.getfixturevalue("cluster_of_three"))
+            yield ServerAddresses(url, f"127.0.0.1:{broker.port}")
+    else:
+        async with EmbeddedServers.start(tmp_path / "servers") as started:
+            yield started
+
+
+@pytest.fixture(scope="session")
+def cluster_of_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Redis Cluster of three masters that stands as long as the suite: of Valkey, or of the server program
+    KAIROS_TEST_REDIS_SERVER. It lives in a thread of its own, for tests have a loop each."""
+    loop, folder = asyncio.new_event_loop(), tmp_path_factory.mktemp("cluster")
+    thread = Thread(target=loop.run_forever, name="cluster")
+    thread.start()
+    stack = AsyncExitStack()
+    opening = stack.enter_async_context(embedded_cluster(folder, binary=os.environ.get("KAIROS_TEST_REDIS_SERVER")))
+    try:
+        yield asyncio.run_coroutine_threadsafe(opening, loop).result().redis_url
+    finally:
+        asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture
+def emptied() -> Callable[[str], Awaitable[str]]:
+    """Empties the cluster behind a URL, and answers it."""
+    return _emptied
+
+
+async def _emptied(url: str) -> str:
+    async with RedisClient.open(url) as client:
+        await client.execute("FLUSHALL", timeout_s=5.0)
+    return url
+
+
+@pytest.fixture(params=["one server", "cluster"])
+async def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """An empty store, once one server and once the cluster."""
+    if request.param == "cluster":
+        url: str = await _emptied(request.getfixturevalue("cluster_of_three"))
+        yield url
         return
-    async with EmbeddedServers.start(tmp_path / "servers") as started:
-        yield started
+    async with embedded_valkey(tmp_path) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 async def empty_broker(bootstrap_servers: str) -> None:

@@ -1,7 +1,7 @@
 """`make test-kafka`: starts a real Apache Kafka (KRaft, one node) and a real Redis, and runs the suites against them.
 
-Kafka comes by its Maven coordinates (`deploy/test-servers/pom.xml`), Redis is the system's `redis-server`. Both listen
-on free loopback ports and end with this process.
+Kafka comes by its Maven coordinates (`deploy/test-servers/pom.xml`), Redis is the system's `redis-server`; the suites
+make a cluster of three of it. All listen on free loopback ports and end with this process.
 """
 
 import os
@@ -34,7 +34,12 @@ def main(arguments: Sequence[str]) -> int:
         kafka = stack.enter_context(kafka_server(folder, kafka_libraries()))
         redis = stack.enter_context(redis_server(folder))
         print(f"Apache Kafka at {kafka}, Redis at {redis}", flush=True)
-        environment = {**os.environ, "KAIROS_TEST_KAFKA": kafka, "KAIROS_TEST_REDIS": redis}
+        environment = {
+            **os.environ,
+            "KAIROS_TEST_KAFKA": kafka,
+            "KAIROS_TEST_REDIS": redis,
+            "KAIROS_TEST_REDIS_SERVER": str(shutil.which("redis-server")),
+        }
         command = [sys.executable, "-m", "pytest", "-m", "servers", *(arguments or SUITES)]
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.ports import SettingsInvalid
 
+_MOST_DIGITS = 6
 _OPTIONS = {
     "db", "username", "password", "client_name",
     "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname",
@@ -30,21 +31,25 @@ class RedisAddress:
     @classmethod
     def parse(cls, url: str) -> "RedisAddress":
         """Raises SettingsInvalid for another scheme, an unknown option or an unreadable value."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:  # said without the address, which holds the password
+            raise SettingsInvalid("store URL: host or port cannot be read") from error
         options = dict(parse_qsl(parts.query))
         unknown = sorted(options.keys() - _OPTIONS)
         if parts.scheme not in {"redis", "rediss", "unix"} or unknown:
             raise SettingsInvalid(
                 f"store URL: unknown options {unknown}"
                 if unknown
-                else "store URL: use redis://, rediss://, unix://, or redis+sentinel:// behind Sentinel"
+                else "store URL: use redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
             )
         database = options.get("db") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
-        if not database.isdecimal():
+        if not database.isdecimal() or len(database) > _MOST_DIGITS:
             raise SettingsInvalid(f"store URL: database {database!r} is not a number")
         return cls(
             host=parts.hostname or "localhost",
-            port=parts.port or 6379,
+            port=port or 6379,
             path=unquote(parts.path) if parts.scheme == "unix" else None,
             username=_decoded(parts.username) or options.get("username"),
             password=_decoded(parts.password) or options.get("password"),

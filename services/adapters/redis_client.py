@@ -1,4 +1,4 @@
-"""A connection to Redis or Valkey that sends the commands of one loop turn as one write.
+"""Commands to Redis or Valkey: one server, whoever is master behind Sentinel, or a cluster, by the URL.
 
 redis-py spends most of its time per call on bookkeeping (pool, retry, lock, two stream awaits); with 64 callers it
 spends about ten times the processor time of this protocol on the same reads (`loadtests/bench_ingest.py --client`).
@@ -7,70 +7,68 @@ order, and each call has its own deadline.
 """
 
 import asyncio
-import math
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from itertools import count
-from typing import Protocol, cast
-
-import hiredis
 
 from services.adapters.redis_address import RedisAddress
+from services.adapters.redis_cluster import SCHEMES as CLUSTER_SCHEMES
+from services.adapters.redis_cluster import RedisCluster
+from services.adapters.redis_cluster_map import ClusterAddress
+from services.adapters.redis_lane import (
+    Address,
+    Argument,
+    ClientLimits,
+    Command,
+    Lanes,
+    Reply,
+    ReplyError,
+    not_serving,
+)
+from services.adapters.redis_library import FunctionLibrary
 from services.adapters.redis_sentinel import SCHEMES as SENTINEL_SCHEMES
 from services.adapters.redis_sentinel import SentinelAddress
+from services.adapters.redis_slots import TAGS
 from services.ports import StoreSlow, StoreUnavailable
+from services.use_cases.circuit_breaker import CircuitBreaker, Way
 
-Argument = bytes | str | int | float
-Command = tuple[Argument, ...]
-_NOT_ENOUGH = object()
-_NEVER = math.inf
-_TIMER_GRAIN_S = 0.001
-"""Loops round their timers to it, so one may fire that much too early."""
-_BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
-"""Pause after the first, second, … failed attempt to connect; calls in between fail at once."""
-
-
-class ReplyError(StoreUnavailable):
-    """The server refused one command; its text is the server's. Whatever the reason (too few replicas, a full disk, a
-    key of another type, a right withdrawn), to the caller the store did not do its part."""
-
-
-Reply = bytes | str | int | float | bool | None | list["Reply"] | ReplyError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientLimits:
-    """`timeout_s` bounds each call, `connect_timeout_s` an attempt to connect. A connection that left a command
-    unanswered for `stall_s` is given up. At most `max_in_flight` commands wait at once; more are refused."""
-
-    lanes: int = 2
-    timeout_s: float = 0.25
-    connect_timeout_s: float = 2.0
-    stall_s: float = 5.0
-    max_in_flight: int = 20_000
+__all__ = ["Argument", "ClientLimits", "Command", "RedisClient", "Reply", "ReplyError", "address_of"]
+STALLED_S = 0.1
+"""A connection whose oldest command waits for so long helps no decision."""
 
 
 class RedisClient:
     """Commands over a few pipelined connections. Raises StoreUnavailable when the server is away or late; where it
-    refuses a single command that is a ReplyError."""
+    refuses a single command that is a ReplyError. With a `breaker` a server that hangs or is away is left alone, but
+    for one call at a time that finds out whether it still does."""
 
-    def __init__(self, url: str, limits: ClientLimits, library: str | None) -> None:
+    def __init__(
+        self, url: str, limits: ClientLimits, library: str | None, breaker: CircuitBreaker | None = None
+    ) -> None:
         self._limits = limits
-        self._library = library
+        self._library = None if library is None else FunctionLibrary.of(library)
+        self._breaker = breaker
         self._in_flight = 0
-        address = address_of(url)
-        self._lanes = [_Lane(address, limits) for _ in range(limits.lanes)]
-        self._turn = count()
+        self._cluster: RedisCluster | None = None
+        self.tags: tuple[str, ...] = ()
+        """The hash tags that keys are divided by; none on one server, where all keys may change together."""
+        if url.partition("://")[0] in CLUSTER_SCHEMES:
+            self._cluster, self.tags = RedisCluster(ClusterAddress.parse(url), limits), TAGS
+            self._breaker = None  # one master that hangs is no reason to leave the others alone
+        else:
+            self._lanes = Lanes(address_of(url), limits)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, limits: ClientLimits | None = None, library: str | None = None
+        cls,
+        url: str,
+        *,
+        limits: ClientLimits | None = None,
+        library: str | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> AsyncIterator["RedisClient"]:
         """Connects, loads `library` (source of a function library), and closes on leaving."""
-        client = cls(url, limits or ClientLimits(), library)
+        client = cls(url, limits or ClientLimits(), library, breaker)
         try:
             await client.load_library()
             yield client
@@ -81,6 +79,11 @@ class RedisClient:
     def lazy(cls, url: str, limits: ClientLimits | None = None) -> "RedisClient":
         """One that connects when it is first asked something; to be closed."""
         return cls(url, limits or ClientLimits(), None)
+
+    @property
+    def cluster(self) -> RedisCluster | None:
+        """The cluster behind it; None where one server holds everything."""
+        return self._cluster
 
     async def execute(self, *command: Argument, timeout_s: float | None = None) -> Reply:
         """The reply to one command."""
@@ -109,7 +112,8 @@ class RedisClient:
     ) -> list[Reply]:
         """Function calls (name, keys, arguments) in one round trip. Where the server lost the library (a restart
         without persistence) it is loaded and the calls that found no function are made once more."""
-        commands: list[Command] = [("FCALL", name, len(keys), *keys, *arguments) for name, keys, arguments in calls]
+        called = str if self._library is None else self._library.called
+        commands: list[Command] = [("FCALL", called(name), len(keys), *keys, *more) for name, keys, more in calls]
         replies = await self._send(commands, timeout_s)
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, ReplyError) and _no_function(reply)]
         if missing:
@@ -122,267 +126,129 @@ class RedisClient:
                 raise reply
         return replies
 
-    async def walk(self, pattern: str, at_once: int, step_s: float) -> AsyncIterator[list[bytes]]:
+    async def walk(self, pattern: str, at_once: int, step_s: float) -> AsyncGenerator[list[bytes]]:
         """The names of every key that fits the pattern, some at a time; each step takes `step_s` at the most. A name
-        may come twice, and one that is made or removed meanwhile may or may not."""
-        cursor = b"0"
-        while True:
-            reply = await self.execute("SCAN", cursor, "MATCH", pattern, "COUNT", at_once, timeout_s=step_s)
-            if not isinstance(reply, list) or not isinstance(reply[0], bytes) or not isinstance(reply[1], list):
-                raise StoreUnavailable("the store's walk over its keys has no cursor")
-            cursor = reply[0]
-            yield [name for name in reply[1] if isinstance(name, bytes)]
-            if cursor == b"0":
-                return
+        may come twice, and one that is made or removed meanwhile may or may not. Of a cluster one master is walked
+        after the other."""
+        places = [None] if self._cluster is None else await self._cluster.masters(step_s)
+        for place in places:
+            cursor = b"0"
+            while True:
+                scan: Command = ("SCAN", cursor, "MATCH", pattern, "COUNT", at_once)
+                if self._cluster is None or place is None:
+                    reply = await self.execute(*scan, timeout_s=step_s)
+                else:
+                    reply = await self._cluster.ask(place, scan, step_s)
+                if not isinstance(reply, list) or not isinstance(reply[0], bytes) or not isinstance(reply[1], list):
+                    raise StoreUnavailable("the store's walk over its keys has no cursor")
+                cursor = reply[0]
+                yield [name for name in reply[1] if isinstance(name, bytes)]
+                if cursor == b"0":
+                    break
+
+    async def everywhere(self, *command: Argument, timeout_s: float | None = None) -> dict[str, Reply]:
+        """The reply of each master, by where it stands; one that is away or refuses has an error for a reply. Of one
+        server the name is empty."""
+        if self._cluster is None:
+            return {"": await self.execute(*command, timeout_s=timeout_s)}
+        timeout = self._limits.timeout_s if timeout_s is None else timeout_s
+        replies = await self._cluster.everywhere(command, timeout)
+        return {f"{host}:{port}": reply for (host, port), reply in replies.items()}
+
+    async def placement(self, timeout_s: float) -> frozenset[tuple[str, int, int]]:
+        """Which master has which slots; of one server nothing. While it stays the same no key goes from one to another.
+        Raises StoreUnavailable while a slot is on its way, or a master away."""
+        return frozenset() if self._cluster is None else await self._cluster.placement(timeout_s)
 
     async def load_library(self) -> None:
-        """Puts the function library on the server, replacing an older one. An account that may not load
-        functions is taken to find them loaded already."""
+        """Puts the function library on the server, beside those of other releases; in a cluster on every master that
+        answers. An account that may not load functions is taken to find them loaded already."""
         if self._library is None:
             await self.ping()
             return
+        load: Command = ("FUNCTION", "LOAD", "REPLACE", self._library.source)
         try:
-            await self.execute("FUNCTION", "LOAD", "REPLACE", self._library, timeout_s=self._limits.connect_timeout_s)
+            await self.execute(*load, timeout_s=self._limits.connect_timeout_s)
         except ReplyError as error:
             if not str(error).startswith("NOPERM"):
                 raise
 
     async def ping(self) -> None:
-        """Returns when the server answers; a server still loading its data raises."""
-        await self.execute("PING", timeout_s=self._limits.connect_timeout_s)
+        """Returns when the server answers, in a cluster any master; a server still loading its data raises."""
+        if self._cluster is None:
+            await self.execute("PING", timeout_s=self._limits.connect_timeout_s)
+        else:
+            await self._cluster.ping(self._limits.connect_timeout_s)
 
     async def close(self) -> None:
         """Gives up every connection; waiting calls fail."""
-        for lane in self._lanes:
-            await lane.close()
+        await (self._lanes if self._cluster is None else self._cluster).close()
 
     async def _send(self, commands: Sequence[Command], timeout_s: float | None) -> list[Reply]:
+        """The replies, where the breaker lets the call through; it hears what came of it."""
+        breaker = self._breaker
+        if breaker is None or not commands:
+            return await self._exchanged(commands, timeout_s)
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        way = breaker.way(begun_s)
+        if way is Way.OPEN:
+            raise StoreUnavailable("the store hangs or is away, and is not asked")
+        try:
+            replies = await self._exchanged(commands, timeout_s)
+        except (StoreSlow, asyncio.CancelledError):  # whoever waits no longer has a reason, if nothing comes
+            if way is Way.PROBE:
+                breaker.failed(way, loop.time())
+            else:  # a loop that was kept busy has to read first what has come meanwhile, which it has in two turns
+                loop.call_soon(loop.call_soon, self._blame, breaker)
+            raise
+        except StoreUnavailable:
+            breaker.failed(way, loop.time())
+            raise
+        if timeout_s is not None or loop.time() - begun_s < STALLED_S:
+            breaker.succeeded(way)
+        elif way is Way.PROBE:
+            breaker.failed(way, loop.time())
+        return replies
+
+    def _blame(self, breaker: CircuitBreaker) -> None:
+        """A call was given up: the server's failure, if it still owes a reply for too long."""
+        now_s = asyncio.get_running_loop().time()
+        if self._lanes.overdue_s(now_s) >= STALLED_S:
+            breaker.failed(Way.CLOSED, now_s)
+
+    async def _exchanged(self, commands: Sequence[Command], timeout_s: float | None) -> list[Reply]:
         if not commands:
             return []
+        servers = self._cluster or self._lanes
         # Callers that gave up still have replies due, so what the connections wait for counts too.
-        waiting = max(self._in_flight, sum([lane.waiting for lane in self._lanes]))
+        waiting = max(self._in_flight, servers.waiting)
         if waiting and waiting + len(commands) > self._limits.max_in_flight:
             raise StoreUnavailable(f"{waiting} commands are waiting for the store already")
         timeout = self._limits.timeout_s if timeout_s is None else timeout_s
-        lane = self._lane()
         self._in_flight += len(commands)
         try:
+            if self._cluster is not None:
+                return await self._cluster.send(commands, timeout)
+            lane = self._lanes.next()
             if not lane.ready:
                 await lane.connect(timeout)
             replies = await lane.send(commands, timeout)  # a future, not a coroutine: one step less a call
         finally:
             self._in_flight -= len(commands)
         for reply in replies:
-            if isinstance(reply, ReplyError) and _not_serving(reply):
+            if isinstance(reply, ReplyError) and not_serving(reply):
                 if str(reply).startswith("READONLY"):
                     lane.give_up()  # a replica now: whoever is master has to be looked for
                 raise StoreUnavailable(str(reply)) from reply
         return replies
 
-    def _lane(self) -> "_Lane":
-        """The next connection in turn, unless it is busier than another."""
-        preferred = self._lanes[next(self._turn) % len(self._lanes)]
-        return preferred if not preferred.waiting else min(self._lanes, key=lambda lane: lane.waiting)
-
-
-class Address(Protocol):
-    """Where a store is; asked again for every new connection."""
-
-    async def connect(self, loop: asyncio.AbstractEventLoop, protocol: Callable[[], asyncio.BaseProtocol]) -> None: ...
-
-    def greeting(self) -> list[tuple[str | int, ...]]: ...
-
 
 def address_of(url: str) -> Address:
-    """The address a store URL gives. Raises SettingsInvalid."""
+    """The address a store URL gives, but a cluster's. Raises SettingsInvalid."""
     scheme = url.partition("://")[0]
     return SentinelAddress.parse(url) if scheme in SENTINEL_SCHEMES else RedisAddress.parse(url)
 
 
 def _no_function(reply: ReplyError) -> bool:
     return "Function not found" in str(reply)
-
-
-def _not_serving(reply: ReplyError) -> bool:
-    """Refusals that are about the server's condition, not about the command."""
-    return str(reply).startswith(("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "OOM", "BUSY "))
-
-
-@dataclass(slots=True, eq=False)
-class _Batch:
-    """Commands of one call: who waits, how many replies are due, and those that came."""
-
-    future: "asyncio.Future[list[Reply]]"
-    due: int
-    sent_at: float
-    timeout_s: float
-    replies: list[Reply] = field(default_factory=list)
-
-
-class _Lane(asyncio.Protocol):
-    """One connection: an outbox written once a loop turn, and the batches that wait for replies in order."""
-
-    def __init__(self, address: Address, limits: ClientLimits) -> None:
-        self._address = address
-        self._limits = limits
-        self._transport: asyncio.Transport | None = None
-        self._reader = hiredis.Reader()
-        self._outbox: list[bytes] = []
-        self._batches: deque[_Batch] = deque()
-        self._connecting: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._not_before = 0.0
-        self._last_failure: BaseException | None = None
-        self._watcher: asyncio.TimerHandle | None = None
-        self._watch_at = _NEVER
-        self.ready = False
-        self.waiting = 0
-
-    async def connect(self, timeout_s: float) -> None:
-        """Returns when connected; concurrent callers share the attempt, and one that gives up does not stop it."""
-        loop = asyncio.get_running_loop()
-        if self._connecting is None:
-            if loop.time() < self._not_before:
-                raise StoreUnavailable(f"store at {self._address} is away") from self._last_failure
-            self._connecting = loop.create_task(self._attempt())
-        attempt = self._connecting
-        done, _ = await asyncio.wait({attempt}, timeout=max(timeout_s, 0.001))
-        if not done:
-            raise StoreSlow(f"store at {self._address} did not accept a connection within {timeout_s:.3f} s")
-        if not self.ready:
-            raise StoreUnavailable(f"store at {self._address} is away: {self._last_failure}") from self._last_failure
-
-    def send(self, commands: Sequence[Command], timeout_s: float) -> "asyncio.Future[list[Reply]]":
-        """The replies to come; the write happens at the end of this loop turn together with everyone else's."""
-        if not self.ready:
-            raise StoreUnavailable(f"store at {self._address} went away") from self._last_failure
-        return self._exchange(commands, timeout_s)
-
-    def _exchange(self, commands: Sequence[Command], timeout_s: float) -> "asyncio.Future[list[Reply]]":
-        loop = asyncio.get_running_loop()
-        if not self._outbox:
-            loop.call_soon(self._flush)
-        self._outbox.extend([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
-        now = loop.time()
-        batch = _Batch(loop.create_future(), len(commands), now, timeout_s)
-        if now + timeout_s < self._watch_at:
-            self._watch(loop, now + timeout_s)
-        self._batches.append(batch)
-        self.waiting += batch.due
-        return batch.future
-
-    async def close(self) -> None:
-        """Drops the connection."""
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait({self._connecting})
-        if self._transport is not None:
-            self._transport.abort()
-        self._drop(ConnectionError("closed"))
-
-    def give_up(self) -> None:
-        """Ends the connection; the next call makes another."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    async def _attempt(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._limits.connect_timeout_s):
-                await self._address.connect(loop, lambda: self)
-                greeting = self._address.greeting()
-                replies = await self._exchange(greeting, self._limits.connect_timeout_s)
-                for (verb, *_), reply in zip(greeting, replies, strict=True):
-                    if isinstance(reply, ReplyError) and verb != "CLIENT":  # an account may do without its name
-                        raise reply
-            self._failures = 0
-            self.ready = True
-        except (OSError, TimeoutError, StoreUnavailable) as error:
-            if self._transport is not None:
-                self._transport.abort()
-            self._drop(error)
-            self._not_before = loop.time() + _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
-            self._failures += 1
-        finally:
-            self._connecting = None
-
-    def _flush(self) -> None:
-        outbox, self._outbox = self._outbox, []
-        if self._transport is not None and outbox:
-            self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
-
-    def _watch(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        """One timer for the earliest deadline of all: most calls are answered long before, and then cost none."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-        self._watch_at = at
-        self._watcher = loop.call_at(at, self._expire)
-
-    def _expire(self) -> None:
-        """Tells the callers whose time is up. Their replies are still due and will be thrown away when they come."""
-        loop = asyncio.get_running_loop()
-        self._watcher, self._watch_at = None, _NEVER
-        now, earliest = loop.time(), _NEVER
-        for batch in self._batches:
-            if batch.future.done():
-                continue
-            deadline = batch.sent_at + batch.timeout_s
-            if deadline <= now + _TIMER_GRAIN_S:
-                batch.future.set_exception(
-                    StoreSlow(f"store at {self._address} did not answer within {batch.timeout_s:.3f} s")
-                )
-            else:
-                earliest = min(earliest, deadline)
-        if earliest < _NEVER:
-            self._watch(loop, earliest)
-        if self._batches and self._transport is not None and now - self._batches[0].sent_at > self._limits.stall_s:
-            self._transport.abort()
-
-    def _drop(self, error: BaseException) -> None:
-        self.ready = False
-        self._transport = None
-        self._last_failure = error
-        self._outbox.clear()
-        batches, self._batches = self._batches, deque()
-        self.waiting = 0
-        if self._watcher is not None:
-            self._watcher.cancel()
-        self._watcher, self._watch_at = None, _NEVER
-        for batch in batches:
-            if not batch.future.done():
-                failure = StoreUnavailable(f"connection to the store at {self._address} was lost: {error}")
-                failure.__cause__ = error
-                batch.future.set_exception(failure)
-
-    # asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A fresh connection starts with a fresh parser."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but its bases
-        self._reader = hiredis.Reader(protocolError=ConnectionError, replyError=ReplyError, notEnoughData=_NOT_ENOUGH)
-
-    def data_received(self, data: bytes) -> None:
-        """Hands each reply to the batch at the head."""
-        reader, batches = self._reader, self._batches
-        try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not _NOT_ENOUGH:
-                batch = batches[0]
-                batch.replies.append(reply)
-                if len(batch.replies) == batch.due:
-                    batches.popleft()
-                    self._settle(batch)
-        except (ConnectionError, IndexError) as error:
-            if self._transport is not None:
-                self._transport.abort()
-            self._drop(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits is told."""
-        if self._transport is not None:
-            self._drop(exc or ConnectionError("closed by the server"))
-
-    def _settle(self, batch: _Batch) -> None:
-        self.waiting -= batch.due
-        if not batch.future.done():
-            batch.future.set_result(batch.replies)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.ports import StoreUnavailable
+from services.use_cases.running_beside import running_beside
 
 _POLL_SECONDS = 0.05
 _log = logging.getLogger(__name__)
@@ -27,13 +28,8 @@ class RedisClock:
         """Follows the stored time in the background while the context lasts."""
         with suppress(StoreUnavailable):
             await self._refresh()
-        follower = asyncio.create_task(self._follow(every_s))
-        try:
+        async with running_beside(self._follow(every_s), "clock"):
             yield self
-        finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
 
     def now_ms(self) -> int:
         """Epoch milliseconds of the newest event applied."""

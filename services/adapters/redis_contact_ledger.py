@@ -39,7 +39,7 @@ class RedisContactLedger:
         self, client: RedisClient, keys: RedisKeys, *, retention_days: int = 400, marker_days: int = 35
     ) -> None:
         self._client = client
-        self._keys = keys
+        self._keys = keys.divided(client.tags)
         self._retention_ms = retention_days * _DAY_MS
         self._marker_seconds = marker_days * 86_400
         self._packed: dict[int, tuple[Alternative, bytes]] = {}

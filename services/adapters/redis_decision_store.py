@@ -1,6 +1,7 @@
 """What a decision reads and leaves behind: state and ledger, its record, its tracked options, its idempotent answer."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -8,10 +9,20 @@ import orjson
 from decision_engine.features.linked import LinkKind, LinkRef
 from decision_engine.identifiers import CustomerId, DecisionId
 from services.adapters.redis_client import Argument, Command, RedisClient, Reply
-from services.adapters.redis_keys import MEMBERS_KEPT, RedisKeys
+from services.adapters.redis_keys import MEMBERS_KEPT, RedisKeys, household
 from services.adapters.redis_state_store import items_of
-from services.ports import CustomerReading, IdempotencyClaim, TrackedOption
+from services.ports import CustomerReading, IdempotencyClaim, StoreUnavailable, TrackedOption
 
+_OPTION_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(
+        ("tracking_id", "decision_id", "customer_id", "offer", "group", "issue", "treatment", "channel", "placement"),
+        str,
+    ),
+    "decided_ms": int,
+    "flags": int,
+}
+"""What is read of an option. A newer release may keep more."""
+_log = logging.getLogger(__name__)
 _KEEP_ANSWER, _KEEP_DECISION = "kairos_keep_answer", "kairos_keep_decision"
 
 
@@ -31,7 +42,7 @@ class RedisDecisionStore:
 
     def __init__(self, client: RedisClient, keys: RedisKeys, retention: DecisionRetention | None = None) -> None:
         self._client = client
-        self._keys = keys
+        self._keys = keys.divided(client.tags)
         self._retention = retention or DecisionRetention()
 
     def of_layout(self, layout: str) -> "RedisDecisionStore":
@@ -43,7 +54,7 @@ class RedisDecisionStore:
         commands: list[Command] = [
             ("GET", self._keys.state(customer_id)),
             ("GET", self._keys.ledger(customer_id)),
-            ("EXISTS", self._keys.complete),
+            ("EXISTS", self._keys.of_part(customer_id).complete),
         ]
         if claim is not None:
             commands.append(self._claiming(claim))
@@ -60,18 +71,32 @@ class RedisDecisionStore:
         return _left_by_another(await self._client.execute(*self._claiming(claim)), claim)
 
     async def read_linked(self, customer_id: CustomerId, refs: Sequence[LinkRef]) -> list[list[bytes | None]]:
-        """For each link the states of those it may lead to, in two round trips at the most."""
+        """For each link the states of those it may lead to, in two round trips at the most. In a cluster those may be
+        of parts that are being rebuilt while the customer's own is not: then none of it is known."""
         ids = [[ref.value] for ref in refs]
         asked = [(i, ref) for i, ref in enumerate(refs) if ref.link.kind is LinkKind.TOGETHER]
         if asked:
             names = [self._keys.members(ref.link.name, ref.value) for _, ref in asked]
-            replies = await self._client.execute_many([("ZREVRANGE", name, 0, MEMBERS_KEPT - 1) for name in names])
+            commands: list[Command] = [("ZREVRANGE", name, 0, MEMBERS_KEPT - 1) for name in names]
+            replies = await self._complete([household(ref.link.name, ref.value) for _, ref in asked], commands)
             for (i, _), reply in zip(asked, replies, strict=True):
                 ids[i] = [member.decode() for member in items_of(reply) if isinstance(member, bytes)]
         others = [[CustomerId(member) for member in members if member != customer_id] for members in ids]
-        names = [self._keys.state(member) for members in others for member in members]
-        states = iter(items_of(await self._client.execute("MGET", *names)) if names else ())
+        read = [member for members in others for member in members]
+        found = await self._complete(read, [("MGET", *map(self._keys.state, read))]) if read else []
+        states = iter(items_of(found[0]) if found else ())
         return [[_bytes(next(states)) for _ in members] for members in others]
+
+    async def _complete(self, names: Sequence[str], commands: Sequence[Command]) -> list[Reply]:
+        """The replies, if the parts of these names hold all that the log says; on one server that was asked before."""
+        if not self._keys.tags:
+            return await self._client.execute_many(commands)
+        parts = {self._keys.part(name): self._keys.of_part(name).complete for name in names}
+        asked: list[Command] = [("EXISTS", name) for name in parts.values()]
+        replies = await self._client.execute_many([*asked, *commands])
+        if not all(replies[: len(asked)]):
+            raise StoreUnavailable("states that the customer is linked to are being rebuilt")
+        return replies[len(asked) :]
 
     async def claimed(self, idempotency_key: str) -> bytes | None:
         """The claim or answer under the key."""
@@ -89,18 +114,33 @@ class RedisDecisionStore:
         another attempt has the key, nothing. Attempts at one firing share the decision's id: the first one stands."""
         retention = self._retention
         name, tracked = self._keys.decision(decision_id), [self._keys.tracked(option.tracking_id) for option in options]
-        if claim is None:
-            commands: list[Command] = [("SET", name, record, "EX", retention.record_s)]
-            commands += [
-                ("SET", key, orjson.dumps(option), "EX", retention.tracked_s)
-                for key, option in zip(tracked, options, strict=True)
-            ]
-            await self._client.execute_many(commands)
-            return None
+        if claim is None or self._keys.tags:
+            return await self._save_apart(name, record, dict(zip(tracked, options, strict=True)), claim, answer)
         keys = (self._keys.idempotency(claim.key), name, *tracked)
         arguments: list[Argument] = [claim.value, answer, retention.idempotency_s]
         arguments += [retention.record_s, record, retention.tracked_s, *(orjson.dumps(option) for option in options)]
         return _bytes(await self._client.call(_KEEP_DECISION, keys, arguments))
+
+    async def _save_apart(
+        self,
+        name: str,
+        record: bytes,
+        tracked: Mapping[str, TrackedOption],
+        claim: IdempotencyClaim | None,
+        answer: bytes,
+    ) -> bytes | None:
+        """Step by step, as in a cluster the keys lie apart: nothing unless the key is this claim's, and the answer
+        last, so that whoever finds it finds what it offers. A claim outlives the time in which its attempt
+        keeps anything."""
+        if claim is not None:
+            held = await self.claim(claim)
+            if held is not None and held != answer:
+                return held
+        retention = self._retention
+        commands: list[Command] = [("SET", name, record, "EX", retention.record_s)]
+        commands += [("SET", key, orjson.dumps(option), "EX", retention.tracked_s) for key, option in tracked.items()]
+        await self._client.execute_many(commands)
+        return None if claim is None else await self.keep_answer(claim, answer)
 
     async def keep_answer(self, claim: IdempotencyClaim, answer: bytes) -> bytes | None:
         """Puts the answer under its key unless another attempt has it; what that left there then."""
@@ -120,7 +160,20 @@ class RedisDecisionStore:
     async def tracked(self, tracking_ids: Sequence[str]) -> list[TrackedOption | None]:
         """In the order asked; None for those unknown or expired."""
         replies = await self._client.execute_many([("GET", self._keys.tracked(t)) for t in tracking_ids])
-        return [TrackedOption(**orjson.loads(reply)) if isinstance(reply, bytes) else None for reply in replies]
+        return [tracked_option(reply) if isinstance(reply, bytes) else None for reply in replies]
+
+
+def tracked_option(value: bytes) -> TrackedOption | None:
+    """The option as kept, by whichever release; what cannot be read is as good as expired: None."""
+    try:
+        kept = orjson.loads(value)
+        option = TrackedOption(**{name: kept[name] for name in _OPTION_FIELDS if name in kept})
+    except (ValueError, TypeError):
+        option = None
+    if option is None or not all(isinstance(getattr(option, name), kind) for name, kind in _OPTION_FIELDS.items()):
+        _log.error("an option of a response could not be read", extra={"action": "it is taken for unknown"})
+        return None
+    return option
 
 
 def _left_by_another(reply: Reply, claim: IdempotencyClaim) -> bytes | None:

@@ -7,7 +7,7 @@ Keys of other people are passed over by their names, unread. What belongs to a l
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -28,6 +28,8 @@ _VALUES_AT_ONCE = 64
 _HEAD_BYTES = 1_024
 """A decision record begins with its envelope; whose it is stands there."""
 _PAUSE_SECONDS = 0.001
+_WALKS = 4
+"""A key that moves from a master still to be walked to one that was is met by another walk."""
 _STEP_SECONDS = 30.0
 _SUBJECT = re.compile(rb'"subject":"((?:retail|corp):[A-Za-z0-9_-]{1,64})"')
 _TIME = re.compile(rb'"time":"([^"]+)"')
@@ -73,7 +75,15 @@ class RedisErasureSweep:
         StoreUnavailable."""
         swept = Swept({})
         alive = await self._returned(persons)
-        async for names in self._walk():
+        for _ in range(_WALKS):
+            standing = await self.client.placement(_STEP_SECONDS)
+            await self._gone_through(persons, alive, swept)
+            if standing == await self.client.placement(_STEP_SECONDS):
+                return swept
+        raise StoreUnavailable("slots of the cluster moved while it was gone through")
+
+    async def _gone_through(self, persons: Mapping[CustomerId, int], alive: set[CustomerId], swept: Swept) -> None:
+        async for names in self.client.walk(self._keys().everything, _AT_ONCE, _STEP_SECONDS):
             swept.keys += len(names)
             step = self._sorted(names, persons)
             await self._own(step.own, persons, alive, swept)
@@ -83,18 +93,13 @@ class RedisErasureSweep:
             await self._sets(step.sets, persons, alive, swept)
             await self._lists(step.lists, persons, swept)
             await asyncio.sleep(_PAUSE_SECONDS)
-        return swept
-
-    async def _walk(self) -> AsyncIterator[list[bytes]]:
-        async for names in self.client.walk(RedisKeys(self.namespace, "").everything, _AT_ONCE, _STEP_SECONDS):
-            yield names
 
     async def _returned(self, persons: Mapping[CustomerId, int]) -> set[CustomerId]:
         """Those with a state of a later relationship: what has no time of its own then stays."""
-        used = items_of(await self.client.execute("ZRANGE", RedisKeys(self.namespace, "").used, 0, -1))
+        used = items_of(await self.client.execute("ZRANGE", self._keys().used, 0, -1))
         layouts = [name.decode() for name in used if isinstance(name, bytes) and name != b"attribution"]
         asked = [(person, layout) for person in persons for layout in layouts]
-        values = await self._values("GET", [RedisKeys(self.namespace, layout).state(p) for p, layout in asked])
+        values = await self._values("GET", [self._keys(layout).state(p) for p, layout in asked])
         return {
             person
             for (person, layout), value in zip(asked, values, strict=True)
@@ -102,25 +107,27 @@ class RedisErasureSweep:
         }
 
     def _sorted(self, names: Sequence[bytes], persons: Mapping[CustomerId, int]) -> _Step:
-        step, start = _Step(), len(self.namespace) + 1
+        step, keys = _Step(), self._keys()
         for name in names:
-            kind, _, rest = name[start:].partition(b":")
-            if name[start : start + 1] == b"{":
-                tag, _, kind = name[start + 1 :].partition(b"}:")
-                person = CustomerId(tag.decode())
-                if person in persons:
-                    step.own.append((person, kind.decode()))
-                elif tag == b"leads" and kind.startswith(b"closed:"):
-                    step.lists.append(name)
-            elif kind == b"decision":
+            owner, rest = keys.read(name)
+            kind, _, more = rest.partition(":")
+            if owner is not None:
+                if owner in persons:
+                    step.own.append((owner, rest))
+            elif rest.startswith("{leads}:closed:"):
+                step.lists.append(name)
+            elif kind == "decision":
                 step.decisions.append(name)
-            elif kind == b"tracked":
+            elif kind == "tracked":
                 step.tracked.append(name)
-            elif kind in (b"idempotency", b"simulation"):
+            elif kind in ("idempotency", "simulation"):
                 step.texts.append(name)
-            elif kind in (b"members", b"due", b"opened") and rest:
+            elif kind in ("members", "due", "opened") and more:
                 step.sets.append(name)
         return step
+
+    def _keys(self, layout: str = "") -> RedisKeys:
+        return RedisKeys(self.namespace, layout).divided(self.client.tags)
 
     async def _own(
         self,
@@ -130,7 +137,7 @@ class RedisErasureSweep:
         swept: Swept,
     ) -> None:
         for person, kind in keys:
-            name = f"{self.namespace}:{{{person}}}:{kind}"
+            name = self._keys().own(person, kind)
             if kind.startswith("state:"):
                 gone = await self._state(name, kind.removeprefix("state:"), persons[person])
                 swept.note(person, "attribution" if kind == "state:attribution" else "states", gone)
@@ -190,7 +197,7 @@ class RedisErasureSweep:
     ) -> None:
         """Sorted sets of customers; where the score is a time of the past it tells what is of before."""
         for name in names:
-            due = name.startswith(f"{self.namespace}:due:".encode())
+            due = self._keys().read(name)[1].startswith("due:")
             asked = [person for person in persons if not (due and person in alive)]
             if not asked:
                 continue

@@ -6,6 +6,7 @@ import orjson
 
 from decision_engine.identifiers import CustomerId
 from services.adapters.redis_client import Command, RedisClient
+from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import items_of
 from services.use_cases.erasure.proofs import Erasure, Performed
 
@@ -23,14 +24,17 @@ class RedisErasures:
     def __init__(self, client: RedisClient, namespace: str, *, kept_days: int = 0) -> None:
         self._client = client
         self._namespace = namespace
+        self._keys = RedisKeys(namespace, "").divided(client.tags)
         self._expiry: tuple[str | int, ...] = ("EX", kept_days * 86_400) if kept_days else ()
 
     async def marks(self, persons: Sequence[str]) -> list[int | None] | None:
         """In the order asked (epoch milliseconds); None where the store has lost what it knew of erasures."""
-        commands: list[Command] = [("EXISTS", self._whole)]
-        commands += [("GET", self._mark(person)) for person in persons]
-        whole, *values = await self._client.execute_many(commands, _PATIENT_SECONDS)
-        if whole != 1:
+        known = dict.fromkeys(self._keys.of_part(person).erasures_known for person in persons)
+        commands: list[Command] = [("EXISTS", name) for name in known]
+        commands += [("GET", self._keys.erased(person)) for person in persons]
+        replies = await self._client.execute_many(commands, _PATIENT_SECONDS)
+        whole, values = replies[: len(known)], replies[len(known) :]
+        if not all(whole):
             return None
         return [int(value) if isinstance(value, bytes) else None for value in values]
 
@@ -39,9 +43,11 @@ class RedisErasures:
         persons = list(erased)
         for start in range(0, len(persons), _ASKED_AT_ONCE):
             chosen = persons[start : start + _ASKED_AT_ONCE]
-            standing = await self._client.execute_many([("GET", self._mark(p)) for p in chosen], _PATIENT_SECONDS)
+            standing = await self._client.execute_many(
+                [("GET", self._keys.erased(p)) for p in chosen], _PATIENT_SECONDS
+            )
             commands: list[Command] = [
-                ("SET", self._mark(person), erased[person], *self._expiry)
+                ("SET", self._keys.erased(person), erased[person], *self._expiry)
                 for person, value in zip(chosen, standing, strict=True)
                 if not (isinstance(value, bytes) and int(value) >= erased[person])
             ]
@@ -50,7 +56,7 @@ class RedisErasures:
 
     async def mark_whole(self) -> None:
         """All that the bus knows of is kept."""
-        await self._client.execute("SET", self._whole, "1")
+        await self._client.execute_many([("SET", own.erasures_known, "1") for own in self._keys.parts])
 
     async def queue(self, erased: Mapping[str, tuple[CustomerId, int]]) -> None:
         """Those of whom the store is to be rid; who was dealt with already for that moment is not taken in again."""
@@ -58,11 +64,12 @@ class RedisErasures:
             known = await self.progress(person)
             store = None if known is None else known.places.get("store")
             if store is None or store.left or store.erased_ms < erased_ms:
-                await self._client.execute("HSET", self._queue, person, orjson.dumps([customer_id, erased_ms]))
+                await self._client.execute("HSET", self._queue(person), person, orjson.dumps([customer_id, erased_ms]))
 
     async def queued(self) -> dict[str, tuple[CustomerId, int]]:
         """Whom the store is to be rid of, by pseudonym: their id, and up to when. It stands there only until then."""
-        flat = items_of(await self._client.execute("HGETALL", self._queue))
+        replies = await self._client.execute_many([("HGETALL", own.erasing) for own in self._keys.parts])
+        flat = [item for reply in replies for item in items_of(reply)]
         found: dict[str, tuple[CustomerId, int]] = {}
         for person, value in zip(flat[::2], flat[1::2], strict=True):
             if isinstance(person, bytes) and isinstance(value, bytes):
@@ -72,9 +79,9 @@ class RedisErasures:
 
     async def dequeue(self, person: str, customer_id: CustomerId, erased_ms: int) -> None:
         """The store is rid of them; who was erased once more meanwhile stays in the queue."""
-        value = await self._client.execute("HGET", self._queue, person)
+        value = await self._client.execute("HGET", self._queue(person), person)
         if value == orjson.dumps([customer_id, erased_ms]):
-            await self._client.execute("HDEL", self._queue, person)
+            await self._client.execute("HDEL", self._queue(person), person)
 
     async def lease(self, node: str, seconds: int) -> bool:
         """Whether this node is the one that goes through the store, for so long."""
@@ -125,19 +132,11 @@ class RedisErasures:
             [("HSET", key, name, orjson.dumps(document)), ("EXPIRE", key, PROGRESS_SECONDS)]
         )
 
-    def _mark(self, person: str) -> str:
-        return f"{self._namespace}:erased:{person}"
-
     def _progress(self, person: str) -> str:
         return f"{self._namespace}:erasure:{person}"
 
-    @property
-    def _whole(self) -> str:
-        return f"{self._namespace}:erasures-known"
-
-    @property
-    def _queue(self) -> str:
-        return f"{self._namespace}:erasing"
+    def _queue(self, person: str) -> str:
+        return self._keys.of_part(person).erasing
 
     @property
     def _lease(self) -> str:

@@ -12,7 +12,7 @@ class RedisLinkMembers:
 
     def __init__(self, client: RedisClient, keys: RedisKeys) -> None:
         self._client = client
-        self._keys = keys
+        self._keys = keys.divided(client.tags)
 
     async def join(self, memberships: Sequence[Membership]) -> None:
         """One round trip. A membership told twice, or late, changes nothing that is newer."""

@@ -15,6 +15,7 @@ from services.adapters.redis_client import RedisClient, Reply
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import items_of
 from services.ports import NamespaceUse, StoreUnavailable
+from services.use_cases.running_beside import running_beside
 
 FRESH_SECONDS = 10.0
 """Silence after which a node no longer counts as using anything."""
@@ -42,12 +43,12 @@ class RedisNamespaces:
 
     def __init__(self, client: RedisClient, namespace: str, *, fresh_s: float = FRESH_SECONDS) -> None:
         self._client = client
-        self._keys = RedisKeys(namespace, "")
+        self._keys = RedisKeys(namespace, "").divided(client.tags)
         self._fresh_ms = round(fresh_s * 1000)
 
     async def is_whole(self, layout: str) -> bool:
         """Whether decisions may rely on these states. Raises StoreUnavailable."""
-        return await self._client.execute("EXISTS", replace(self._keys, layout=layout).complete) == 1
+        return all(await self._client.execute_many([("EXISTS", own.complete) for own in self._parts_of(layout)]))
 
     async def held(self, layout: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Up to where (exclusive) the states hold each topic partition. Raises StoreUnavailable."""
@@ -55,21 +56,23 @@ class RedisNamespaces:
         if not asked:
             return {}
         names = [f"{topic}/{number}" for topic, number in asked]
-        reply = await self._client.execute("HMGET", replace(self._keys, layout=layout).progress, *names)
-        return {p: int(v) if isinstance(v, bytes) else 0 for p, v in zip(asked, items_of(reply), strict=True)}
+        parts = self._parts_of(layout)
+        replies = await self._client.execute_many([("HMGET", own.progress, *names) for own in parts])
+        rows = [[int(v) if isinstance(v, bytes) else 0 for v in items_of(reply)] for reply in replies]
+        return {p: min(offsets) for p, offsets in zip(asked, zip(*rows, strict=True), strict=True)}
 
     async def begun(self, layout: str) -> bool:
         """Whether anybody has begun these states. Raises StoreUnavailable."""
-        return await self._client.execute("EXISTS", replace(self._keys, layout=layout).epoch) == 1
+        return any(await self._client.execute_many([("EXISTS", own.epoch) for own in self._parts_of(layout)]))
 
     async def plan(self, layout: str) -> bytes | None:
         """How the layout is rebuilt from the archive, as it was kept. Raises StoreUnavailable."""
-        reply = await self._client.execute("GET", replace(self._keys, layout=layout).rebuild)
-        return reply if isinstance(reply, bytes) else None
+        replies = await self._client.execute_many([("GET", own.rebuild) for own in self._parts_of(layout)])
+        return next((reply for reply in replies if isinstance(reply, bytes)), None)
 
     async def keep_plan(self, layout: str, plan: bytes) -> None:
         """Keeps it, unless there is one already. Raises StoreUnavailable."""
-        await self._client.execute("SET", replace(self._keys, layout=layout).rebuild, plan, "NX")
+        await self._client.execute_many([("SET", own.rebuild, plan, "NX") for own in self._parts_of(layout)])
 
     async def announce(self, use: NamespaceUse) -> None:
         """Says that the node uses the layout. Raises StoreUnavailable."""
@@ -98,13 +101,10 @@ class RedisNamespaces:
     ) -> AsyncIterator[Callable[[], None]]:
         """Announces what `use` answers for as long as the context lasts; the function it yields does so at once."""
         wake = asyncio.Event()
-        task = asyncio.create_task(self._announce_on(use, every_s, wake), name="namespace-use")
         try:
-            yield wake.set
+            async with running_beside(self._announce_on(use, every_s, wake), "namespace-use"):
+                yield wake.set
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             with suppress(StoreUnavailable):
                 await self.withdraw(use())
 
@@ -119,8 +119,10 @@ class RedisNamespaces:
         """Removes everything of the layout in small steps; what says that it is whole goes first, so that nobody
         relies on half of it. Repeatable. Answers how many keys there were. Raises StoreUnavailable."""
         keys = replace(self._keys, layout=layout)
-        gone = await self._client.execute("DEL", keys.complete, keys.whole, keys.progress, keys.epoch, keys.rebuild)
-        removed = gone if isinstance(gone, int) else 0
+        gone = await self._client.execute_many(
+            [("DEL", own.complete, own.whole, own.progress, own.epoch, own.rebuild) for own in keys.parts]
+        )
+        removed = sum(number for number in gone if isinstance(number, int))
         async for names in self._scan(keys.of_layout):
             if names:
                 await self._client.execute("UNLINK", *names, timeout_s=_STEP_SECONDS)
@@ -145,23 +147,24 @@ class RedisNamespaces:
             wake.clear()
 
     async def _described(self, layout: str) -> Namespace:
-        keys = replace(self._keys, layout=layout)
-        begun, used, whole = await self._client.execute_many(
-            [("GET", keys.epoch), ("ZSCORE", keys.used, layout), ("EXISTS", keys.complete)]
+        parts = self._parts_of(layout)
+        replies = await self._client.execute_many(
+            [
+                ("ZSCORE", self._keys.used, layout),
+                *(("GET", own.epoch) for own in parts),
+                *(("EXISTS", own.complete) for own in parts),
+            ]
         )
-        return Namespace(layout=layout, begun_ms=_milliseconds(begun), used_ms=_milliseconds(used), whole=whole == 1)
+        used, epochs, whole = replies[0], replies[1 : 1 + len(parts)], replies[1 + len(parts) :]
+        begun_ms = min((_milliseconds(epoch) for epoch in epochs if epoch is not None), default=0)
+        return Namespace(layout=layout, begun_ms=begun_ms, used_ms=_milliseconds(used), whole=all(whole))
+
+    def _parts_of(self, layout: str) -> tuple[RedisKeys, ...]:
+        return replace(self._keys, layout=layout).parts
 
     async def _scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
-        cursor = b"0"
-        while True:
-            reply = await self._client.execute(
-                *("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED_AT_ONCE), timeout_s=_STEP_SECONDS
-            )
-            following, names = items_of(reply)
-            yield [name for name in items_of(names) if isinstance(name, bytes)]
-            if not isinstance(following, bytes) or following == b"0":
-                return
-            cursor = following
+        async for names in self._client.walk(pattern, _SCANNED_AT_ONCE, _STEP_SECONDS):
+            yield names
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _now_ms(self) -> int:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from decision_engine.online import OnlineLearning
@@ -29,6 +29,8 @@ class OnlineKeys:
 
     namespace: str
     terms: OnlineLearning
+    gathered: bool = False
+    """Whether all of them carry one hash tag: in a cluster they can change together only then."""
 
     def of(self, partition: int) -> tuple[str, ...]:
         """Everything that is kept of one partition alone."""
@@ -42,7 +44,7 @@ class OnlineKeys:
     @property
     def index(self) -> str:
         """The newest header of each partition (a hash)."""
-        return f"{self.namespace}:online:{self._digest}"
+        return f"{self.namespace}:{'{online}' if self.gathered else 'online'}:{self._digest}"
 
     def cells(self, partition: int) -> str:
         """The cells of a partition, and its header (a hash)."""
@@ -67,7 +69,7 @@ class RedisOnlineStore:
 
     def __init__(self, client: RedisClient, keys: OnlineKeys) -> None:
         self._client = client
-        self._keys = keys
+        self._keys = replace(keys, gathered=bool(client.tags))
 
     async def header(self, partition: int) -> bytes | None:
         """What stands at the head of a partition; None where there is none."""

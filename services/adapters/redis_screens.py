@@ -1,20 +1,21 @@
 """What the screens keep: sessions of signed-in people, and which customers each of them opened last."""
 
-from hashlib import sha256
-
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_state_store import items_of
+from services.use_cases.log_pseudonyms import LogPseudonyms
 
 RECENT_SECONDS = 7 * 86_400
 RECENT_MOST = 12
 
 
 class RedisScreens:
-    """Implements `ports.SessionStore`, `ports.RecentCustomers` and `ports.AccessReasons`."""
+    """Implements `ports.SessionStore`, `ports.RecentCustomers` and `ports.AccessReasons`. Reasons are found again by
+    `pseudonyms` of the same key alone: without a key they hold in this process, and are to be said again elsewhere."""
 
-    def __init__(self, client: RedisClient, namespace: str) -> None:
+    def __init__(self, client: RedisClient, namespace: str, pseudonyms: LogPseudonyms | None = None) -> None:
         self._client = client
         self._namespace = namespace
+        self._pseudonyms = LogPseudonyms() if pseudonyms is None else pseudonyms
 
     async def load(self, digest: str) -> bytes | None:
         """The session, None when there is none any more."""
@@ -56,9 +57,8 @@ class RedisScreens:
         return reply.decode() if isinstance(reply, bytes) else None
 
     def _reason(self, person: str, customer_id: str) -> str:
-        """By a hash: who was looked at is nothing to be read off the store's keys."""
-        both = sha256(person.encode() + b"\0" + customer_id.encode())
-        return f"{self._namespace}:reason:{both.hexdigest()}"
+        """By a keyed hash: who was looked at is nothing to be read off the store's keys, nor to be found by trying."""
+        return f"{self._namespace}:reason:{self._pseudonyms.of_both(person, customer_id)}"
 
     def _session(self, digest: str) -> str:
         return f"{self._namespace}:session:{digest}"

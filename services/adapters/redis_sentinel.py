@@ -19,6 +19,7 @@ from services.ports import SettingsInvalid, StoreUnavailable
 
 SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 DEFAULT_PORT = 26_379
+_MOST_DIGITS = 5
 _OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_tls")
 _ASK_SECONDS = 0.5
 """A sentinel that is silent for so long is passed over; connecting has two seconds for all of it."""
@@ -45,7 +46,11 @@ class SentinelAddress:
     @classmethod
     def parse(cls, url: str) -> "SentinelAddress":
         """Raises SettingsInvalid for what is no such URL."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            url.encode()
+        except ValueError as error:  # said without the address, which holds passwords
+            raise SettingsInvalid("store URL: it cannot be read") from error
         options = dict(parse_qsl(parts.query))
         own = {name: options.pop(name) for name in _OPTIONS if name in options}
         login, _, hosts = parts.netloc.rpartition("@")
@@ -127,6 +132,6 @@ async def _conversation(place: Place, tls: ssl.SSLContext | None, commands: list
 
 def _place(text: str) -> Place:
     host, _, port = text.strip().rpartition(":") if ":" in text else (text.strip(), "", "")
-    if not host or (port and not port.isdecimal()):
+    if not host or (port and not (port.isdecimal() and len(port) <= _MOST_DIGITS)):
         raise SettingsInvalid(f"store URL: {text!r} is no sentinel; write host:26379")
     return host, int(port) if port else DEFAULT_PORT

@@ -1,7 +1,7 @@
 """Customer states in Redis or Valkey: many read and written at once, each only over the version it was folded from."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from secrets import token_hex
 
@@ -10,6 +10,7 @@ from decision_engine.identifiers import CustomerId
 from event_schemas.topics import STATE_TOPICS
 from services.adapters.redis_client import Argument, Command, RedisClient, Reply
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_slots import part_of
 from services.ports import StateWrite, StoreUnavailable
 
 FUNCTION_LIBRARY = files("services.adapters").joinpath("redis_functions.lua").read_text("utf-8")
@@ -32,7 +33,10 @@ class RedisStateStore:
 
     def __init__(self, client: RedisClient, keys: RedisKeys, *, batch_timeout_s: float = _BATCH_SECONDS) -> None:
         self._client = client
-        self._keys = keys
+        self._keys = keys.divided(client.tags)
+        self._parts = self._keys.parts
+        self._held: list[dict[Partition, int | None]] = []
+        """Of each part what it held when the batch began."""
         self._batch_timeout_s = batch_timeout_s
         self._writer = token_hex(8)
         self._batches = 0
@@ -51,9 +55,9 @@ class RedisStateStore:
 
     async def save_many(self, writes: Sequence[StateWrite]) -> list[CustomerId]:
         """One round trip; answers the customers whose state had changed meanwhile. Raises StoreUnavailable, having
-        written nothing, when the server has lost writes since `begin_batch`."""
-        plain = _chunks([write for write in writes if write.memory is None])
-        watched = _chunks([write for write in writes if write.memory is not None])
+        written nothing of a part whose server has lost writes since `begin_batch`."""
+        plain = self._chunks([write for write in writes if write.memory is None])
+        watched = self._chunks([write for write in writes if write.memory is not None])
         chunks = plain + watched
         calls = [("kairos_save", self._state_keys(chunk), self._arguments(chunk)) for chunk in plain]
         calls += [("kairos_save_watched", self._watched_keys(chunk), self._arguments(chunk)) for chunk in watched]
@@ -68,93 +72,123 @@ class RedisStateStore:
     async def begin_batch(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
         """Puts down a fence that every write until the next batch checks, then answers for each topic and partition
         the next offset these states want; None where they hold nothing of it. Progress is lost together with states,
-        so that a builder ahead of it knows where to read again."""
+        so that a builder ahead of it knows where to read again. In a cluster the part that wants the earliest offset
+        speaks for all: the others pass over what they hold already."""
         asked = list(partitions)
         self._batches += 1
         self._fence = f"{self._writer}-{self._batches}"
-        commands: list[Command] = [("SET", self._keys.fence(self._writer), self._fence, "EX", _FENCE_SECONDS)]
+        commands: list[Command] = [
+            ("SET", keys.fence(self._writer), self._fence, "EX", _FENCE_SECONDS) for keys in self._parts
+        ]
         if asked:
-            commands.append(("HMGET", self._keys.progress, *(f"{topic}/{number}" for topic, number in asked)))
-        _, *replies = await self._client.execute_many(commands)
-        return {
-            partition: int(value) if isinstance(value, bytes) else None
-            for partition, value in zip(asked, (v for r in replies for v in items_of(r)), strict=True)
-        }
+            fields = [_field(partition) for partition in asked]
+            commands += [("HMGET", keys.progress, *fields) for keys in self._parts]
+        replies = (await self._client.execute_many(commands))[len(self._parts) :]
+        self._held = [_offsets(asked, reply) for reply in replies]
+        return _least(asked, self._held)
 
     async def record_progress(self, positions: Mapping[Partition, int]) -> None:
         """Notes, after the states were written, up to where (exclusive) they hold each partition."""
-        await self._note(positions, self._keys.progress)
+        await self._note(positions, lambda keys: (keys.progress,))
 
     async def record_matched(self, positions: Mapping[Partition, int]) -> None:
         """As `record_progress`, and in the same step that triggers have seen each partition so far, too."""
-        await self._note(positions, self._keys.progress, self._keys.matched)
+        await self._note(positions, lambda keys: (keys.progress, keys.matched))
 
     async def mark_unmatched(self, positions: Mapping[Partition, int]) -> None:
         """Notes, before states are written, up to where they may come to hold what no trigger has seen."""
-        await self._note(positions, self._keys.unmatched)
+        await self._note(positions, lambda keys: (keys.unmatched,))
 
     async def begin_matching(self, positions: Mapping[Partition, int]) -> None:
         """Notes that triggers see each partition from there on, where that is news."""
-        await self._note(positions, self._keys.matched)
+        await self._note(positions, lambda keys: (keys.matched,))
 
     async def matched(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
         """Up to where (exclusive) triggers have seen each partition; None where nobody has said."""
-        return await self._noted(self._keys.matched, list(partitions))
+        asked = list(partitions)
+        return _least(asked, await self._noted([keys.matched for keys in self._parts], asked))
 
     async def unmatched(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
         """Up to where (exclusive) states of this layout may hold what no trigger has seen; None for nowhere."""
-        return await self._noted(self._keys.unmatched, list(partitions))
+        asked = list(partitions)
+        noted = await self._noted([keys.unmatched for keys in self._parts], asked)
+        return {p: max((at for of in noted if (at := of[p]) is not None), default=None) for p in asked}
 
-    async def _note(self, positions: Mapping[Partition, int], *hashes: str) -> None:
+    async def _note(self, positions: Mapping[Partition, int], hashes: Callable[[RedisKeys], tuple[str, ...]]) -> None:
         if not positions:
             return
-        pairs = [part for (topic, number), offset in positions.items() for part in (f"{topic}/{number}", offset)]
-        keys = (self._keys.fence(self._writer), *hashes)
-        _unfallen(await self._client.call("kairos_progress", keys, (self._fence, *pairs)))
+        pairs = [part for partition, offset in positions.items() for part in (_field(partition), offset)]
+        calls = [
+            ("kairos_progress", (keys.fence(self._writer), *hashes(keys)), (self._fence, *pairs))
+            for keys in self._parts
+        ]
+        for reply in await self._client.call_many(calls):
+            _unfallen(reply)
 
-    async def _noted(self, name: str, asked: Sequence[Partition]) -> dict[Partition, int | None]:
+    async def _noted(self, names: Sequence[str], asked: Sequence[Partition]) -> list[dict[Partition, int | None]]:
         if not asked:
-            return {}
-        values = items_of(await self._client.execute("HMGET", name, *(f"{topic}/{number}" for topic, number in asked)))
-        return {p: int(v) if isinstance(v, bytes) else None for p, v in zip(asked, values, strict=True)}
+            return []
+        fields = [_field(partition) for partition in asked]
+        replies = await self._client.execute_many([("HMGET", name, *fields) for name in names])
+        return [_offsets(asked, reply) for reply in replies]
 
     async def mark_whole(self, partitions: Iterable[Partition], of: int) -> None:
         """Notes that the states hold all of these partitions; once they hold `of` partitions they are complete, and
         decisions rely on them. Raises StoreUnavailable when the server has lost writes since `begin_batch`."""
-        pairs = [part for topic, number in partitions for part in (f"{topic}/{number}", 1)]
-        if not pairs:
+        marks = dict.fromkeys(partitions, 1)
+        if not marks:
             return
-        keys = (self._keys.fence(self._writer), self._keys.whole)
-        _unfallen(await self._client.call("kairos_progress", keys, (self._fence, *pairs)))
-        if await self._client.execute("HLEN", self._keys.whole) == of:
-            await self._client.execute("SET", self._keys.complete, "1")
+        await self._note(marks, lambda keys: (keys.whole,))
+        lengths = await self._client.execute_many([("HLEN", keys.whole) for keys in self._parts])
+        complete = [keys.complete for keys, length in zip(self._parts, lengths, strict=True) if length == of]
+        if complete:
+            await self._client.execute_many([("SET", name, "1") for name in complete])
 
-    async def mark_incomplete(self) -> None:
-        """From now on decisions do without these states, until every partition is whole again."""
-        await self._client.execute("DEL", self._keys.whole, self._keys.complete)
+    async def mark_incomplete(self, known: Mapping[Partition, int]) -> None:
+        """From now on decisions do without these states, until every partition is whole again; in a cluster without
+        those of the parts that did not hold, when the batch began, what is `known` to have been there."""
+        lost: Sequence[RedisKeys] = self._parts
+        if len(self._held) == len(self._parts) > 1:
+            lost = [keys for keys, held in zip(self._parts, self._held, strict=True) if _lacks(held, known)]
+        await self._client.execute_many([("DEL", keys.whole, keys.complete) for keys in lost])
 
     async def begin_namespace(self) -> None:
         """Marks the states of this layout as begun: from now on their absence means loss."""
-        await self._client.execute("SET", self._keys.epoch, str(int(time.time() * 1000)), "NX")
+        now = str(int(time.time() * 1000))
+        await self._client.execute_many([("SET", keys.epoch, now, "NX") for keys in self._parts])
 
     async def epoch_present(self) -> bool:
         """Whether the states of this layout were begun and have not been lost since."""
-        return await self._client.execute("EXISTS", self._keys.epoch) == 1
+        return all(await self._client.execute_many([("EXISTS", keys.epoch) for keys in self._parts]))
 
     async def ping(self) -> None:
         """Returns when the store answers."""
         await self._client.ping()
 
+    def _chunks(self, writes: Sequence[StateWrite]) -> list[Sequence[StateWrite]]:
+        """Bounded, and each of one part."""
+        apart: Iterable[Sequence[StateWrite]] = (writes,)
+        if self._keys.tags:
+            by_part: dict[int, list[StateWrite]] = {}
+            for write in writes:
+                by_part.setdefault(part_of(write.customer_id), []).append(write)
+            apart = by_part.values()
+        return [of[i : i + _KEYS_A_WRITE] for of in apart for i in range(0, len(of), _KEYS_A_WRITE)]
+
+    def _fence_of(self, writes: Sequence[StateWrite]) -> str:
+        return self._parts[self._keys.part(writes[0].customer_id)].fence(self._writer)
+
     def _state_keys(self, writes: Sequence[StateWrite]) -> list[Argument]:
-        return [self._keys.fence(self._writer), *(self._keys.state(write.customer_id) for write in writes)]
+        return [self._fence_of(writes), *(self._keys.state(write.customer_id) for write in writes)]
 
     def _watched_keys(self, writes: Sequence[StateWrite]) -> list[Argument]:
-        keys: list[Argument] = [self._keys.fence(self._writer)]
+        own = self._parts[self._keys.part(writes[0].customer_id)]
+        keys: list[Argument] = [own.fence(self._writer)]
         for write in writes:
             if write.memory is not None:
                 keys.append(self._keys.state(write.customer_id))
                 keys.append(self._keys.triggers(write.customer_id))
-                keys.append(self._keys.due(write.memory.partition))
+                keys.append(own.due(write.memory.partition))
         return keys
 
     def _arguments(self, writes: Sequence[StateWrite]) -> list[Argument]:
@@ -167,8 +201,25 @@ class RedisStateStore:
         return arguments
 
 
-def _chunks(writes: Sequence[StateWrite]) -> list[Sequence[StateWrite]]:
-    return [writes[i : i + _KEYS_A_WRITE] for i in range(0, len(writes), _KEYS_A_WRITE)]
+def _field(partition: Partition) -> str:
+    topic, number = partition
+    return f"{topic}/{number}"
+
+
+def _offsets(asked: Sequence[Partition], reply: Reply) -> dict[Partition, int | None]:
+    return {p: int(v) if isinstance(v, bytes) else None for p, v in zip(asked, items_of(reply), strict=True)}
+
+
+def _lacks(held: Mapping[Partition, int | None], known: Mapping[Partition, int]) -> bool:
+    return any((held.get(partition) or 0) < offset for partition, offset in known.items())
+
+
+def _least(asked: Sequence[Partition], held: Sequence[Mapping[Partition, int | None]]) -> dict[Partition, int | None]:
+    """What all parts have come to: nothing where one of them has nothing."""
+    if len(held) == 1:
+        return dict(held[0])
+    found = {p: [of[p] for of in held] for p in asked}
+    return {p: None if None in offsets else min(at for at in offsets if at is not None) for p, offsets in found.items()}
 
 
 def _or_empty(number: int | None) -> Argument:

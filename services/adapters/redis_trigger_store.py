@@ -18,7 +18,8 @@ class RedisTriggerStore:
 
     def __init__(self, client: RedisClient, keys: RedisKeys, *, batch_timeout_s: float = _BATCH_SECONDS) -> None:
         self._client = client
-        self._keys = keys
+        self._keys = keys.divided(client.tags)
+        self._parts = self._keys.parts
         self._batch_timeout_s = batch_timeout_s
 
     async def load_watched(
@@ -34,7 +35,10 @@ class RedisTriggerStore:
 
     async def remember(self, writes: Sequence[MemoryWrite]) -> list[CustomerId]:
         """One round trip; answers the customers whose memory had changed meanwhile."""
-        chunks = [writes[i : i + _KEYS_A_WRITE] for i in range(0, len(writes), _KEYS_A_WRITE)]
+        by_part: dict[int, list[MemoryWrite]] = {}
+        for write in writes:
+            by_part.setdefault(self._keys.part(write.customer_id), []).append(write)
+        chunks = [of[i : i + _KEYS_A_WRITE] for of in by_part.values() for i in range(0, len(of), _KEYS_A_WRITE)]
         calls = [("kairos_remember", self._memory_keys(chunk), _arguments(chunk)) for chunk in chunks]
         replies = await self._client.call_many(calls, self._batch_timeout_s)
         return [
@@ -46,33 +50,41 @@ class RedisTriggerStore:
 
     async def due(self, partition: int, until_ms: int, most: int) -> list[DueCustomer]:
         """Those of whom something is due up to that moment, the earliest first."""
-        key = self._keys.due(partition)
-        reply = _items(
-            await self._client.execute("ZRANGE", key, "-inf", until_ms, "BYSCORE", "LIMIT", 0, most, "WITHSCORES")
-        )
-        return [
+        within = ("-inf", until_ms, "BYSCORE", "LIMIT", 0, most, "WITHSCORES")
+        replies = await self._client.execute_many([("ZRANGE", own.due(partition), *within) for own in self._parts])
+        found = [
             DueCustomer(CustomerId(name.decode()), int(float(score)))
-            for name, score in zip(reply[::2], reply[1::2], strict=True)
+            for items in map(_items, replies)
+            for name, score in zip(items[::2], items[1::2], strict=True)
             if isinstance(name, bytes) and isinstance(score, bytes)
         ]
+        return found if len(self._parts) == 1 else sorted(found, key=lambda entry: entry.due_ms)[:most]
 
     async def begun(self, now_ms: int) -> int:
-        """When these memories were begun: now, if there were none."""
-        found = await self._client.execute("SET", self._keys.triggers_begun, now_ms, "NX", "GET")
-        return int(found) if isinstance(found, bytes) else now_ms
+        """When these memories were begun: now, if there were none. In a cluster the part that was begun last speaks for
+        all."""
+        replies = await self._client.execute_many(
+            [("SET", own.triggers_begun, now_ms, "NX", "GET") for own in self._parts]
+        )
+        return max(int(found) if isinstance(found, bytes) else now_ms for found in replies)
 
     async def postpone(self, partition: int, moved: Sequence[tuple[DueCustomer, int | None]]) -> None:
         """Notes later moments (None: nothing is due), except where a sooner one was noted meanwhile."""
-        for start in range(0, len(moved), _KEYS_A_WRITE):
-            arguments: list[Argument] = []
-            for entry, due_ms in moved[start : start + _KEYS_A_WRITE]:
-                arguments += (entry.customer_id, entry.due_ms, "" if due_ms is None else due_ms)
-            await self._client.call("kairos_postpone", (self._keys.due(partition),), arguments)
+        by_part: dict[int, list[tuple[DueCustomer, int | None]]] = {}
+        for entry in moved:
+            by_part.setdefault(self._keys.part(entry[0].customer_id), []).append(entry)
+        for part, entries in by_part.items():
+            for start in range(0, len(entries), _KEYS_A_WRITE):
+                arguments: list[Argument] = []
+                for customer, due_ms in entries[start : start + _KEYS_A_WRITE]:
+                    arguments += (customer.customer_id, customer.due_ms, "" if due_ms is None else due_ms)
+                await self._client.call("kairos_postpone", (self._parts[part].due(partition),), arguments)
 
     def _memory_keys(self, writes: Sequence[MemoryWrite]) -> list[Argument]:
         keys: list[Argument] = []
         for write in writes:
-            keys += (self._keys.triggers(write.customer_id), self._keys.due(write.partition))
+            own = self._parts[self._keys.part(write.customer_id)]
+            keys += (self._keys.triggers(write.customer_id), own.due(write.partition))
         return keys
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from event_schemas.topics import ALL_TOPICS, TopicSpec
 from services.adapters.kafka_examination import TopicFound, examine_topics
-from services.adapters.redis_client import RedisClient
+from services.adapters.redis_client import RedisClient, Reply, ReplyError
 from services.adapters.redis_namespaces import RedisNamespaces
 from services.bootstrap import LoadedStrategy
 from services.bus_wiring import bus_security, wanted_topics
 from services.commands.control_records import chain_of, read_control
+from services.commands.doctor_cluster import cluster
 from services.commands.doctor_findings import Finding, fail, ok, warn
 from services.commands.governance_connections import kept_head
 from services.ports import ShellError
@@ -30,8 +31,9 @@ async def store(settings: Settings, loaded: LoadedStrategy | None) -> list[Findi
         async with asyncio.timeout(PATIENCE_SECONDS), RedisClient.open(settings.redis_url) as client:
             findings = [
                 _speed(min([await _ping_ms(client) for _ in range(_PINGS)])),
-                await _memory(client),
-                await _clock(client),
+                *await cluster(client),
+                *await _memory(client),
+                *await _clock(client),
             ]
             if loaded is not None:
                 findings.append(await _states(client, settings, loaded.features.layout))
@@ -54,32 +56,48 @@ def _speed(milliseconds: float) -> Finding:
     return ok("store", said)
 
 
-async def _memory(client: RedisClient) -> Finding:
-    told = _info(await client.execute("INFO", "memory"))
+async def _memory(client: RedisClient) -> list[Finding]:
+    replies = await client.everywhere("INFO", "memory")
+    return [_memory_of(_named("store memory", where), _info(reply)) for where, reply in _told(replies)]
+
+
+def _memory_of(about: str, told: Mapping[str, str]) -> Finding:
     policy, most = told.get("maxmemory_policy", "unknown"), int(told.get("maxmemory", "0"))
     used = int(told.get("used_memory", "0"))
     said = f"{used / 1e9:.2f} GB used, policy {policy}"
     if policy != "noeviction":
-        return fail(
-            "store memory", said, "CONFIG SET maxmemory-policy noeviction: evicted states and caps are lost ones"
-        )
+        return fail(about, said, "CONFIG SET maxmemory-policy noeviction: evicted states and caps are lost ones")
     if most and used > 0.8 * most:
-        return warn("store memory", f"{said}, of {most / 1e9:.2f} GB", "enlarge it: docs/operations.md, Sizing")
-    return ok("store memory", said)
+        return warn(about, f"{said}, of {most / 1e9:.2f} GB", "enlarge it: docs/operations.md, Sizing")
+    return ok(about, said)
 
 
-async def _clock(client: RedisClient) -> Finding:
+async def _clock(client: RedisClient) -> list[Finding]:
     before = time.time()
-    reply = await client.execute("TIME")
+    replies = await client.everywhere("TIME")
+    now = (before + time.time()) / 2
+    return [_clock_of(_named("clock", where), reply, now) for where, reply in _told(replies)]
+
+
+def _clock_of(about: str, reply: Reply, now: float) -> Finding:
     if not isinstance(reply, list):
-        return warn("clock", "the store does not tell its time", "look at its version")
-    skew = abs(int(str(_text(reply[0]))) + int(str(_text(reply[1]))) / 1e6 - (before + time.time()) / 2)
+        return warn(about, "the store does not tell its time", "look at its version")
+    skew = abs(int(_text(reply[0])) + int(_text(reply[1])) / 1e6 - now)
     said = f"{skew:.3f} s from the store's"
     if skew > FAIL_SKEW_SECONDS:
-        return fail("clock", said, "run NTP here and on the store: caps and windows would be wrong")
+        return fail(about, said, "run NTP here and on the store: caps and windows would be wrong")
     if skew > WARN_SKEW_SECONDS:
-        return warn("clock", said, "run NTP here and on the store")
-    return ok("clock", said)
+        return warn(about, said, "run NTP here and on the store")
+    return ok(about, said)
+
+
+def _told(replies: Mapping[str, Reply]) -> list[tuple[str, Reply]]:
+    """Of a cluster's masters those that answer; that the others do not is said elsewhere."""
+    return [(where, reply) for where, reply in replies.items() if not isinstance(reply, ReplyError)]
+
+
+def _named(about: str, where: str) -> str:
+    return f"{about} {where}".strip()
 
 
 async def _states(client: RedisClient, settings: Settings, layout: str) -> Finding:

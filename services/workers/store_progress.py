@@ -38,7 +38,9 @@ class ProgressStore(Protocol):
 
     async def mark_whole(self, partitions: Iterable[Partition], of: int) -> None: ...
 
-    async def mark_incomplete(self) -> None: ...
+    async def mark_incomplete(self, known: Mapping[Partition, int]) -> None:
+        """`known` is up to where the store has held the partitions that it has lost something of."""
+        ...
 
     async def begin_namespace(self) -> None: ...
 
@@ -59,11 +61,20 @@ class SeekableStream(Protocol):
     async def caught_up(self) -> set[Partition]: ...
 
 
+class LedgerMark(Protocol):
+    """Whether the contact ledgers hold what was reserved. Raises StoreUnavailable."""
+
+    async def is_whole(self) -> bool: ...
+
+    async def lost(self) -> None: ...
+
+
 class StoreProgress:
     """Follows one builder's partitions. Every batch begins with `admit` and `begin`, and ends with `record`.
 
     `end_slack` is by how many records the broker may understate the end of its log; Apache Kafka never does.
-    `triggers` follows what triggers have seen; None where nothing is matched, now or by others.
+    `triggers` follows what triggers have seen; None where nothing is matched, now or by others. With a `ledger` the
+    states count as whole only while the ledgers are.
     """
 
     def __init__(
@@ -74,8 +85,10 @@ class StoreProgress:
         *,
         end_slack: int = 0,
         triggers: TriggerProgress | None = None,
+        ledger: LedgerMark | None = None,
     ) -> None:
         self._store = store
+        self._ledger = ledger
         self._triggers = triggers
         self._stream = stream
         self._metrics = metrics
@@ -173,6 +186,8 @@ class StoreProgress:
     async def _mark_whole(self) -> None:
         """Once a batch or idle look, not once for all: what the store forgets, and another builder's share, must come
         back."""
+        if self._ledger is not None and not await self._ledger.is_whole():
+            return
         whole = [p for p, target in self._targets.items() if self._standing.get(p, 0) >= target]
         await self._store.mark_whole(whole, self._partitions)
 
@@ -228,7 +243,10 @@ class StoreProgress:
                 extra={"action": "none while the log reaches back; look into why the store lost writes"},
             )
             self._metrics.count("state_rewinds_total", topic=topic)
-        await self._store.mark_incomplete()
+        standing = {**self._standing, **firsts}
+        await self._store.mark_incomplete({p: min(standing[p], self._recorded.get(p, standing[p])) for p in resume})
+        if self._ledger is not None:
+            await self._ledger.lost()
         await self._store.begin_namespace()
         if self._triggers is not None:
             self._triggers.lost(resume)

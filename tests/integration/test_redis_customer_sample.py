@@ -1,13 +1,11 @@
 """Customers drawn from the store: all of a small bank, a sample of a large one, and only states of the layout."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from decision_engine.identifiers import CustomerId
 from services.adapters import redis_customer_sample
-from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_customer_sample import RedisCustomerSample
 from services.adapters.redis_keys import RedisKeys
@@ -17,13 +15,13 @@ LAYOUT = "0123456789abcdef"
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[RedisClient]:
-    async with embedded_valkey(tmp_path) as server, RedisClient.open(f"redis://127.0.0.1:{server.port}") as opened:
+async def client(store_url: str) -> AsyncIterator[RedisClient]:
+    async with RedisClient.open(store_url) as opened:
         yield opened
 
 
 async def filled(client: RedisClient, customers: int) -> None:
-    keys, other = RedisKeys("bank", LAYOUT), RedisKeys("bank", "fedcba9876543210")
+    keys, other = (RedisKeys("bank", layout).divided(client.tags) for layout in (LAYOUT, "fedcba9876543210"))
     for number in range(customers):
         customer = CustomerId(f"retail:{number}")
         await client.execute("SET", keys.state(customer), f"state {number}")

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from decision_engine.identifiers import CustomerId, DecisionId
-from services.adapters.embedded_servers import EmbeddedServer, embedded_valkey
+from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_clock import RedisClock
 from services.adapters.redis_decision_store import DecisionRetention, RedisDecisionStore
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_library import FunctionLibrary
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, VERSION_PREFIX_BYTES, RedisStateStore
 from services.ports import IdempotencyClaim, StateWrite, StoreUnavailable, TrackedOption
 from services.use_cases.record_keeping import LATE_SECONDS
@@ -25,14 +26,8 @@ ANNA, BEN = CustomerId("retail:1"), CustomerId("retail:2")
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
-    async with embedded_valkey(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def client(server: EmbeddedServer) -> AsyncIterator[RedisClient]:
-    async with RedisClient.open(f"redis://127.0.0.1:{server.port}", library=FUNCTION_LIBRARY) as opened:
+async def client(store_url: str) -> AsyncIterator[RedisClient]:
+    async with RedisClient.open(store_url, library=FUNCTION_LIBRARY) as opened:
         yield opened
 
 
@@ -110,10 +105,10 @@ async def until_answering(client: RedisClient) -> None:
 async def test_a_namespace_once_begun_is_present_until_it_is_lost(store: RedisStateStore, client: RedisClient) -> None:
     assert not await store.epoch_present()
     await store.begin_namespace()
-    began = await client.execute("GET", KEYS.epoch)
+    began = [await client.execute("GET", own.epoch) for own in KEYS.divided(client.tags).parts]
     await store.begin_namespace()
     assert await store.epoch_present()
-    assert await client.execute("GET", KEYS.epoch) == began
+    assert [await client.execute("GET", own.epoch) for own in KEYS.divided(client.tags).parts] == began
     await client.execute("FLUSHALL")
     assert not await store.epoch_present()
 
@@ -136,7 +131,7 @@ def option(tracking_id: str = "01J.0") -> TrackedOption:
 async def test_a_reading_brings_state_ledger_and_claim_at_once(client: RedisClient, store: RedisStateStore) -> None:
     decisions = RedisDecisionStore(client, KEYS)
     await store.save_many([StateWrite(ANNA, None, state(1))])
-    await client.execute("SET", KEYS.ledger(ANNA), b"ledger")
+    await client.execute("SET", KEYS.divided(client.tags).ledger(ANNA), b"ledger")
     first = await decisions.read_for_decision(ANNA, claim("one"))
     assert (first.state, first.ledger, first.claimed) == (state(1), b"ledger", None)
     assert (await decisions.read_for_decision(ANNA, claim("two"))).claimed == b"one"
@@ -249,3 +244,25 @@ async def test_the_event_clock_moves_forward_only_and_is_followed(client: RedisC
         async with asyncio.timeout(5):
             while reader.now_ms() != 800_000_000_000:
                 await asyncio.sleep(0.005)
+
+
+async def test_two_releases_side_by_side_each_call_the_functions_they_were_written_with(
+    client: RedisClient, store_url: str
+) -> None:
+    """Whoever loads a library last, as in a rolling upgrade: the other goes on with its own."""
+    earlier = f"{FUNCTION_LIBRARY}\n-- as the release before has it"
+    clock = RedisClock(client, KEYS)
+    async with RedisClient.open(store_url, library=earlier) as before:
+        await RedisClock(before, KEYS).advance(5)
+        await clock.advance(7)
+        await RedisClock(before, KEYS).advance(6)
+        assert await client.execute("GET", KEYS.clock) == b"7"
+        loaded = await client.execute("FUNCTION", "LIST")
+        assert isinstance(loaded, list)
+        assert len(loaded) == 2
+
+
+def test_what_is_no_library_is_refused_where_it_is_opened() -> None:
+    for source in ("", "#!lua name=kairos\nreturn 1", "redis.register_function('f', f)"):
+        with pytest.raises(ValueError, match="function library"):
+            FunctionLibrary.of(source)

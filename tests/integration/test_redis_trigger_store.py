@@ -1,12 +1,10 @@
 """Trigger memories stand and fall with the states they were computed beside, and the due index misses nobody."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from decision_engine.identifiers import CustomerId
-from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, VERSION_PREFIX_BYTES, RedisStateStore
@@ -19,11 +17,8 @@ ANNA, BEN = CustomerId("retail:1"), CustomerId("retail:2")
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[RedisClient]:
-    async with (
-        embedded_valkey(tmp_path) as server,
-        RedisClient.open(f"redis://127.0.0.1:{server.port}", library=FUNCTION_LIBRARY) as client,
-    ):
+async def client(store_url: str) -> AsyncIterator[RedisClient]:
+    async with RedisClient.open(store_url, library=FUNCTION_LIBRARY) as client:
         yield client
 
 
@@ -64,9 +59,9 @@ async def test_a_memory_alone_is_written_over_what_it_was_computed_from(client: 
 async def test_a_memory_that_will_be_worth_nothing_lapses(client: RedisClient) -> None:
     triggers = RedisTriggerStore(client, KEYS)
     await triggers.remember([MemoryWrite(ANNA, None, b"a1", 3, None, 60_000)])
-    assert 0 < int(str(await client.execute("PTTL", KEYS.triggers(ANNA)))) <= 60_000
+    assert 0 < int(str(await client.execute("PTTL", KEYS.divided(client.tags).triggers(ANNA)))) <= 60_000
     await triggers.remember([memory(b"a1", b"a2")])
-    assert await client.execute("PTTL", KEYS.triggers(ANNA)) == -1
+    assert await client.execute("PTTL", KEYS.divided(client.tags).triggers(ANNA)) == -1
 
 
 async def test_the_due_index_keeps_the_earliest_moment_until_whoever_read_it_moves_it(client: RedisClient) -> None:
@@ -82,7 +77,7 @@ async def test_the_due_index_keeps_the_earliest_moment_until_whoever_read_it_mov
     await triggers.postpone(3, [(sooner, 900)])
     assert await triggers.due(3, 899, 10) == []
     await triggers.postpone(3, [(DueCustomer(ANNA, 900), None)])
-    assert await client.execute("EXISTS", KEYS.due(3)) == 0
+    assert await client.execute("EXISTS", KEYS.divided(client.tags).of_part(ANNA).due(3)) == 0
 
 
 async def test_memories_know_since_when_they_are(client: RedisClient) -> None:
