@@ -4,8 +4,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from services.api.bodies import Message, Receive, Scope, Send
-from services.api.errors import METHOD_NOT_ALLOWED, PROBLEM_JSON, ApiError, Problem, problem_of
-from services.api.hot_routes import HOT_PATHS, HotRoute
+from services.api.errors import METHOD_NOT_ALLOWED, OVERLOADED_NODE, PROBLEM_JSON, ApiError, Problem, problem_of
+from services.api.hot_routes import HotRoute
+from services.api.load_gate import HOT_PATHS
 from services.api.stream_response import BODILESS
 
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -22,6 +23,8 @@ SECURITY_HEADERS: tuple[Header, ...] = (
         b"font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
 )
+SHED = "kairos.shed"
+"""In the scope of a request that was refused for want of room: no failure, and counted elsewhere."""
 _HOT_HEADERS: tuple[Header, ...] = (
     (b"content-type", b"application/json"),
     (b"x-content-type-options", b"nosniff"),
@@ -82,6 +85,7 @@ async def _serve_hot(route: HotRoute, scope: Scope, receive: Receive, send: Send
     try:
         answer = await route(scope, receive)
     except Exception as error:  # noqa: BLE001 - the top-level handler
+        scope[SHED] = isinstance(error, ApiError) and error.kind is OVERLOADED_NODE
         problem = _problem(error, scope)
         await _send(send, problem.status, _problem_headers(problem), problem.body)
         return

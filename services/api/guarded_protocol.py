@@ -1,19 +1,26 @@
 """The server's HTTP protocol with the bounds it lacks: headers must be small and must arrive soon.
 
-Without them a client that sends half a request holds a connection for ever, and headers may grow without limit.
+Without them a client that sends half a request holds a connection for ever, and headers may grow without limit. Where
+more is asked than can be done, most is refused here, on the bytes of a request (`api.load_gate`).
 """
 
 import asyncio
+from time import perf_counter
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from services.api.authentication import CERTIFICATE, thumbprint
+from services.api.bodies import Scope
 from services.api.errors import HEADERS_TOO_LARGE, MALFORMED, PROBLEM_JSON, ApiError, problem_of
+from services.api.load_gate import ARRIVED, HOT_PATHS, LoadGate
 from services.api.stream_response import ABORT
 
 MAX_HEADER_BYTES = 16 * 1024
 HEADER_SECONDS = 8.0
 """From the connection's start, or a request's first byte, to the end of its headers."""
+LINGER_SECONDS = 0.5
+"""How long a stop leaves an idle connection open: a request may have been sent on it that has not been read yet."""
 _REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
 
@@ -32,6 +39,12 @@ class GuardedProtocol(HttpToolsProtocol):
     _oversized = False
     _certificate: str | None = None
     """Of the client's certificate."""
+    _between = True
+    """Whether the parser has seen whole requests only: the next byte begins another."""
+
+    def __init__(self, *args: Any, gate: LoadGate | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._gate = gate
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock for the first request."""
@@ -48,6 +61,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser; a request whose headers go on in the next piece is timed and counted."""
+        if self._between and self._gate is not None and self._gate.is_crowded and self._refused(data):
+            return
         self._received += len(data)
         super().data_received(data)
         if not self._in_headers:
@@ -58,8 +73,24 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._timer is None:
             self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
+    def shutdown(self) -> None:
+        """A stop: what is under way is answered, and so is what comes on an idle connection within a moment. To close
+        that at once would break a request that its sender had every reason to send."""
+        if self._is_idle():
+            self.loop.call_later(LINGER_SECONDS, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _close_if_idle(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._between = False
         self._in_headers = True
         super().on_message_begin()
 
@@ -82,6 +113,32 @@ class GuardedProtocol(HttpToolsProtocol):
         self._received = 0
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """The request is whole: from now on it is we who keep its caller waiting."""
+        self._between = True
+        _further(self.cycle)[ARRIVED] = perf_counter()
+        super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A task is made, and its work counted until it begins."""
+        if self._gate is not None and cycle.scope["path"] in HOT_PATHS and cycle.scope["method"] == "POST":
+            self._gate.enqueue(_further(cycle))
+        super()._start_asgi_task(cycle, app)
+
+    def _refused(self, data: bytes) -> bool:
+        """Answers a request that there is no room for, without the parser; False for what has to be looked at."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        if self._gate is None or not is_idle or self.flow.write_paused or self.transport.is_closing():
+            return False
+        answer = self._gate.refusal(data)
+        if answer is None:
+            return False
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        self.transport.write(answer)
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        return True
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the server's words are not passed on
         """Answers what is no HTTP, or too large, with a problem document, and closes."""
         detail = f"At most {MAX_HEADER_BYTES} bytes of headers." if self._oversized else "This is no HTTP request."
@@ -100,3 +157,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _further(cycle: RequestResponseCycle) -> Scope:
+    """The request's scope, open to keys of our own."""
+    return cast("Scope", cycle.scope)

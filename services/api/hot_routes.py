@@ -21,7 +21,9 @@ from services.api.callers import calling
 from services.api.customer_guard import CustomerGuard
 from services.api.decision_request import decision_command
 from services.api.errors import INVALID, ApiError, FieldError
-from services.api.rate_limits import Room
+from services.api.load_gate import ARRIVED, HOT_PATHS, LoadGate
+from services.api.load_limit import LoadTerms
+from services.api.priorities import ChannelPriorities
 from services.api.runtime import ApiRuntime
 from services.api.schemas import MAX_RESPONSES, DecisionBody, ResponseBody
 from services.api.use_case_wiring import decision_maker, response_recorder
@@ -31,9 +33,6 @@ from services.use_cases.record_response import ResponseCommand, Sees
 _DECISION: TypeAdapter[DecisionBody] = TypeAdapter(DecisionBody)
 _RESPONSE: TypeAdapter[ResponseBody] = TypeAdapter(ResponseBody)
 _RESPONSES: TypeAdapter[list[ResponseBody]] = TypeAdapter(list[ResponseBody])
-
-
-HOT_PATHS = ("/v1/decisions", "/v1/responses")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,8 @@ class HotRoutes:
     def __init__(self, runtime: ApiRuntime) -> None:
         self._runtime = runtime
         self._guard = CustomerGuard.of(runtime)
-        self._room = Room(runtime.max_in_flight)
+        terms = LoadTerms(most=runtime.max_in_flight)
+        self._gate = runtime.gate or LoadGate(terms, ChannelPriorities(), runtime.metrics)
         self._make_decision = decision_maker(runtime)
         self._record_response = response_recorder(runtime)
 
@@ -63,22 +63,26 @@ class HotRoutes:
 
     async def decide(self, scope: Scope, receive: Receive) -> Answer:
         """What to offer. Raises ApiError, ValidationError, and the use case's errors."""
+        waited_s = self._gate.begin(scope)
         client = await calling(self._runtime, scope, ApiScope.DECIDE)
         raw = await read_body(scope, receive)
-        started_s = perf_counter()  # a caller who sends slowly has not been kept waiting by us
-        with self._admitted(client):
+        # A caller who sends slowly has not been kept waiting by us; one whose whole request lay in our queue has.
+        started_s = scope.get(ARRIVED) or perf_counter()
+        with self._admitted(client, raw, scope):
             body = _DECISION.validate_python(parse_json(raw))
             if client.customers is not None:
                 await self._guard.require(client, body.customer_id)
             timeout_ms = self._runtime.decision_timeout_ms
             command = decision_command(body, raw, client, self._live_for(body.customer_id), timeout_ms, started_s)
+            self._gate.check_deadline(waited_s, command.timeout_ms, raw, scope, client)
             return Answer(200, await self._make_decision(command))
 
     async def respond(self, scope: Scope, receive: Receive) -> Answer:
         """What became of an offer. Raises ApiError, ValidationError, BusUnavailable, StoreUnavailable."""
+        self._gate.begin(scope)
         client = await calling(self._runtime, scope, ApiScope.RESPOND)
         raw = await read_body(scope, receive)
-        with self._admitted(client):
+        with self._admitted(client, raw, scope):
             commands = _response_commands(parse_json(raw), client.name)
             self._runtime.admission.charge(client.name, client.limit, len(commands) - 1)
             taken = await self._record_response(commands, client.channels, self._sees(client))
@@ -100,10 +104,11 @@ class HotRoutes:
         """Whose options the client may answer; None: everybody's."""
         return None if client.customers is None else lambda customer_id: self._guard.sees(client, customer_id)
 
-    def _admitted(self, client: Client) -> AbstractContextManager[None]:
+    def _admitted(self, client: Client, raw: bytes, scope: Scope) -> AbstractContextManager[None]:
         """Room for one more, or ApiError. Taken after the body has come, so that slow senders hold none, and before
         it is read, so that refusing costs little."""
-        return self._runtime.admission.working(self._room, client.name, client.limit)
+        self._gate.check(raw, scope, client)
+        return self._runtime.admission.working(self._gate.room, client.name, client.limit)
 
 
 def _response_commands(value: object, client: str) -> list[ResponseCommand]:

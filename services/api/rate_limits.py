@@ -15,6 +15,8 @@ from services.ports import Metrics
 CONTESTED = 0.75
 """Of the places of a node: beyond it nobody gets more than a fair share, so that others find room."""
 _MOST_BUCKETS = 10_000
+UNCLASSED = "any"
+"""The class of requests that are refused whatever class they are of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,4 +140,4 @@ class Admission:
 
     def _count(self, reason: str) -> None:
         if self.metrics is not None:
-            self.metrics.count("shed_total", reason=reason)
+            self.metrics.count("shed_total", reason=reason, priority=UNCLASSED)
