@@ -8,9 +8,9 @@ stand once an offer, rounded to six digits; the value is the strategy's, the lev
 and the priority is left out while it is the product of the others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, count
+from itertools import accumulate, count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,14 @@ DIGITS = 6
 _OFFERED, _RANKED_LOWER, _FIRST_REJECTION = 0, 1, 2
 _LAYERS = (Stage.ELIGIBILITY, Stage.APPLICABILITY, Stage.SUITABILITY)
 _ZERO_IF_ABSENT = ("context_weight", "resource_cost")
-_POWERS = np.array([float(f"1e{exponent}") for exponent in range(23)])
-"""Powers of ten that a float holds exactly."""
+_MOST_PLACES = 22
+"""Powers of ten up to this one are exact as floats."""
+_POWERS = [float(f"1e{exponent}") for exponent in range(_MOST_PLACES + 1)]
+_UP = np.array([*_POWERS, *[1.0] * _MOST_PLACES])
+_DOWN = np.array([*[1.0] * (_MOST_PLACES + 1), *_POWERS[:0:-1]])
+"""By the places to round to, negative ones from the end: what to multiply and to divide by."""
+_BYTE = 256
+"""So many different outcomes have numbers of one byte."""
 _AGREES = 1e-5
 """How far, relatively, a product of rounded factors may be from the priority."""
 
@@ -46,9 +52,10 @@ class CodedCandidatesUnreadable(DecisionEngineError):
 
 @dataclass(frozen=True, slots=True)
 class CandidateCoder:
-    """Codes the candidates of one strategy's decisions. `keys` gives, per offer and number of a gate's rejection, the
-    key of the outcome, in its last column that of an offer that passed (`PASSED` finds it); keys of shared rejections
-    are `_FIRST_REJECTION` plus their number. `rows` are the numbers of all offers."""
+    """Codes the candidates of one strategy's decisions. `keys` gives, offer by offer and number by number of a gate's
+    rejection, the key of the outcome, in an offer's last column that of an offer that passed; keys of shared rejections
+    are `_FIRST_REJECTION` plus their number. `row_starts` are the places of the offers in it: `PASSED` finds the last
+    column of the row before, which is as good. `outcomes` remembers what stands for a key."""
 
     rejections: RejectionTable
     offers: tuple[Offer, ...]
@@ -56,7 +63,8 @@ class CandidateCoder:
     levers: Numbers
     keys: Integers
     width: int
-    rows: Indexes
+    row_starts: Indexes
+    outcomes: MutableMapping[int, Document]
 
     @classmethod
     def of(cls, records: CandidateRecords) -> "CandidateCoder":
@@ -72,7 +80,8 @@ class CandidateCoder:
                 if rule is not None:
                     keys[offer, number] = first + _LAYERS.index(rule.stage) * width + next(places[rule.stage])
         offers = tuple(records.scored.offers)
-        return cls(table, offers, *_declared(offers), keys, width, np.arange(len(offers)))
+        starts = np.arange(len(offers)) * (table.gates + 1)
+        return cls(table, offers, *_declared(offers), keys.ravel(), width, starts, {})
 
     def code(self, records: CandidateRecords) -> dict[str, object]:
         """The columns as plain values for the record."""
@@ -81,34 +90,48 @@ class CandidateCoder:
         used = np.zeros(_FIRST_REJECTION + len(self.rejections) + len(_LAYERS) * self.width, np.bool_)
         for keys in (gates, *fates):
             used[keys] = True
-        number_of = np.cumsum(used) - 1
-        chances, chance_of = _distinct([columns.chances for columns in records.placements])
+        kept = used.nonzero()[0].tolist()
+        number_of = used.cumsum(dtype=np.uint8 if len(kept) <= _BYTE else np.intp)
+        number_of -= 1
+        offers = scored.nonzero()[0]
+        chances = _Column.of([columns.chances for columns in records.placements])
+        factors, levels = self._factors(records, offers, chances.levels)
+        values, chance_of = chances.placed(levels)
         return {
-            "outcomes": [self._outcome(key) for key in np.flatnonzero(used).tolist()],
-            "chances": chances,
-            "offers": code_column(number_of[gates]),
+            "outcomes": [self._outcome(key) for key in kept],
+            "chances": values,
+            "offers": code_column(number_of.take(gates)),
             "placements": [
                 {
                     "placement": columns.plan.placement.id,
-                    "fates": code_column(number_of[keys]),
+                    "fates": code_column(number_of.take(keys)),
                     "chances": code_column(chance),
                 }
                 for columns, keys, chance in zip(records.placements, fates, chance_of, strict=True)
             ],
-            "factors": {"offers": code_flags(scored), **self._factors(records, np.flatnonzero(scored))},
+            "factors": {"offers": code_flags(scored), **factors},
         }
 
     def _gates(self, records: CandidateRecords) -> tuple[NDArray[np.bool_], Integers]:
         """Per offer whether it passed every gate, and the key of the gate that stopped it; an offer that passed, or was
         not asked for, has the key of the ranked lower."""
-        in_play = np.zeros(len(self.offers), np.bool_)
-        for columns in records.placements:
-            in_play |= columns.plan.present
-        gates = self.keys[self.rows, records.falls]
-        gates[~in_play] = _RANKED_LOWER
-        return in_play & (records.falls == PASSED), gates
+        falls = records.falls
+        passed: NDArray[np.bool_] = falls == PASSED
+        gates = self.keys.take(falls + self.row_starts)
+        present = [columns.plan.present for columns in records.placements]
+        if not any(columns.plan.is_everywhere for columns in records.placements):
+            in_play = np.logical_or.reduce(present) if present else np.zeros(len(self.offers), np.bool_)
+            gates[~in_play] = _RANKED_LOWER
+            passed &= in_play
+        return passed, gates
 
-    def _outcome(self, key: int) -> dict[str, object]:
+    def _outcome(self, key: int) -> Document:
+        known = self.outcomes.get(key)
+        if known is None:
+            known = self.outcomes[key] = self._new_outcome(key)
+        return known
+
+    def _new_outcome(self, key: int) -> Document:
         if key < _FIRST_REJECTION:
             return {"outcome": Fate.OFFERED if key == _OFFERED else Fate.RANKED_LOWER}
         number = key - _FIRST_REJECTION
@@ -118,25 +141,58 @@ class CandidateCoder:
         layer, place = divmod(number - len(self.rejections), self.width)
         return {"outcome": Fate.REJECTED, "stage": _LAYERS[layer], "own_rule": place}
 
-    def _factors(self, records: CandidateRecords, offers: Indexes) -> dict[str, object]:
+    def _factors(
+        self, records: CandidateRecords, offers: Indexes, others: Numbers
+    ) -> tuple[dict[str, object], list[float]]:
+        """The columns of these offers, and the other numbers rounded."""
         ranking = records.scored.ranking
         columns = {
-            "propensity": records.scored.propensity[offers],
-            "context_weight": ranking.context_weights[offers],
-            "resource_cost": ranking.resource_costs[offers],
+            "propensity": records.scored.propensity.take(offers),
+            "context_weight": ranking.context_weights.take(offers),
+            "resource_cost": ranking.resource_costs.take(offers),
         }
-        values, levers, priorities = self.values[offers], self.levers[offers], ranking.priorities[offers]
-        changed = ranking.levers[offers]
+        levers, priorities = self.levers.take(offers), ranking.priorities.take(offers)
+        changed = ranking.levers.take(offers)
         if not np.array_equal(levers, changed):  # an experiment's arm changes them
             columns["lever"] = changed
         # Rounded together: for so few numbers it is the calls that take time.
-        rounded = _round(np.concatenate([*columns.values(), priorities])).reshape(len(columns) + 1, len(offers))
-        factors = dict(zip(columns, rounded, strict=False))
-        if not _agree(_product(factors, values, levers), priorities):
-            factors["priority"] = rounded[-1]
-        return {
+        rounded = _round(np.concatenate([*columns.values(), priorities, others]))
+        end = (len(columns) + 1) * len(offers)
+        rows = rounded[:end].reshape(len(columns) + 1, len(offers))
+        factors = dict(zip(columns, rows, strict=False))
+        if not _agree(_product(factors, self.values.take(offers), levers), priorities):
+            factors["priority"] = rows[-1]
+        stated = {
             name: column.tolist() for name, column in factors.items() if name not in _ZERO_IF_ABSENT or column.any()
         }
+        return stated, rounded[end:].tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """Numbers of which neighbours are mostly alike: the `levels`, one for each stretch of equal ones, and the stretch
+    that each number belongs to. `ends` are where one after the other the columns end that were put together."""
+
+    levels: Numbers
+    level_of: Indexes
+    ends: tuple[int, ...]
+
+    @classmethod
+    def of(cls, columns: Sequence[Numbers]) -> "_Column":
+        numbers = columns[0] if len(columns) == 1 else np.concatenate(columns or (np.zeros(0),))
+        begins = np.ones(len(numbers), np.bool_)
+        np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
+        return cls(numbers[begins], begins.cumsum() - 1, tuple(accumulate(map(len, columns))))
+
+    def placed(self, levels: Sequence[float]) -> tuple[list[float], list[Integers]]:
+        """The distinct values of the levels, ascending, and each column as places among them."""
+        values = sorted(set(levels))
+        place_of = {value: place for place, value in enumerate(values)}
+        places = np.array([place_of[level] for level in levels], np.intp).take(self.level_of)
+        return values, [places[end - size : end] for end, size in self._spans()]
+
+    def _spans(self) -> list[tuple[int, int]]:
+        return [(end, end - begin) for begin, end in pairwise((0, *self.ends))]
 
 
 class CandidateCoding:
@@ -230,10 +286,9 @@ class _Decoder:
 
 
 def _fates(columns: PlacementColumns) -> Integers:
-    """Per scored candidate the key of what became of it."""
-    numbers = columns.rejections[columns.scored].astype(np.intp)
-    keys = np.where(numbers == PASSED, _RANKED_LOWER, numbers + _FIRST_REJECTION)
-    keys[np.searchsorted(columns.scored, np.array(columns.offered, np.intp))] = _OFFERED
+    """Per scored candidate the key of what became of it; `PASSED` and that is the key of the ranked lower."""
+    keys: Integers = columns.rejections.take(columns.scored) + np.intp(_FIRST_REJECTION)
+    keys[columns.scored.searchsorted(columns.offered)] = _OFFERED
     return keys
 
 
@@ -258,28 +313,12 @@ def _agree(product: Numbers, priorities: Numbers) -> bool:
     return bool((near | (product == priorities)).all())
 
 
-def _distinct(columns: Sequence[Numbers]) -> tuple[list[float], list[Integers]]:
-    """The distinct rounded values of all columns, ascending, and each column as places among them."""
-    if not columns:
-        return [], []
-    numbers = np.concatenate(columns)
-    # Most neighbours are alike, and only where they are not is there anything to round and to sort.
-    begins = np.ones(len(numbers), np.bool_)
-    np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
-    rounded = _round(numbers[begins]).tolist()
-    values = sorted(set(rounded))
-    place_of = {value: place for place, value in enumerate(values)}
-    places = np.array([place_of[value] for value in rounded], np.intp)[begins.cumsum() - 1]
-    ends = accumulate(map(len, columns))
-    return values, [places[end - len(column) : end] for column, end in zip(columns, ends, strict=True)]
-
-
 def _round(numbers: Numbers) -> Numbers:
     """To `DIGITS` significant digits, and none beyond the 22nd decimal place."""
     sizes = np.abs(numbers)
-    magnitudes = np.floor(np.log10(sizes, out=np.zeros(len(sizes)), where=sizes > 0)).astype(np.intp)
-    up = _POWERS[np.minimum(np.maximum(DIGITS - 1 - magnitudes, 0), len(_POWERS) - 1)]
-    down = _POWERS[np.minimum(np.maximum(magnitudes + 1 - DIGITS, 0), len(_POWERS) - 1)]
+    magnitudes = np.floor(np.log10(sizes, out=np.zeros(len(sizes)), where=sizes > 0))
+    places = np.minimum(np.maximum((DIGITS - 1) - magnitudes, -_MOST_PLACES), _MOST_PLACES).astype(np.intp)
+    up, down = _UP.take(places), _DOWN.take(places)
     # Whole numbers and powers of ten are exact here, so the quotient is the nearest to the decimal and prints as it.
     rounded: Numbers = np.rint(numbers * up / down) / up * down
     return rounded

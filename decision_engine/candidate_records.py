@@ -109,20 +109,6 @@ class CandidateRecords(Sequence[Candidate]):
         shared = (number for number in numbers if number != PASSED and self.rejections.is_shared(number))
         return {self.rejections[0, number].stage for number in shared}
 
-    def rejection_counts(self) -> dict[Rejection, int]:
-        """How many candidates each rule of each stage rejected."""
-        counts: dict[Rejection, int] = {}
-        for columns in self.placements:
-            offers, numbers = columns.plan.offer_of, columns.rejections
-            amounts = np.bincount(numbers[numbers != PASSED], minlength=len(self.rejections))
-            for number in np.flatnonzero(amounts).tolist():
-                if self.rejections.is_shared(number):
-                    _add(counts, self.rejections[0, number], int(amounts[number]))
-                    continue
-                for offer in offers[numbers == number].tolist():
-                    _add(counts, self.rejections[offer, number], 1)
-        return counts
-
     @cached_property
     def _made(self) -> tuple[Candidate, ...]:
         return tuple(chain.from_iterable(map(self._made_of, self.placements)))
@@ -214,7 +200,3 @@ def _settle_placement(
         chances=chances,
         offered=tuple(seat.candidate for _, seat in seating.seated),
     )
-
-
-def _add(counts: dict[Rejection, int], rejection: Rejection, amount: int) -> None:
-    counts[rejection] = counts.get(rejection, 0) + amount

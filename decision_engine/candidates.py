@@ -27,6 +27,8 @@ class PlacementPlan:
     starts: tuple[int, ...]
     counts: tuple[int, ...]
     present: Mask
+    is_everywhere: bool
+    """Whether every offer has a candidate here."""
     treatment_shares: NDArray[np.float64]
     """Per candidate 1 / the number of its offer's treatments here."""
 
@@ -58,6 +60,7 @@ def plan_placement(placement: Placement, offers: Sequence[Offer]) -> PlacementPl
         starts=tuple(starts.tolist()),
         counts=tuple(counts.tolist()),
         present=counts > 0,
+        is_everywhere=bool((counts > 0).all()),
         treatment_shares=1.0 / counts[offer_of],
     )
 

@@ -4,6 +4,7 @@ Both are pure: the same arguments give the same result, whoever computes it and 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from decision_engine.arbitration import context_weights, plan_at
 from decision_engine.availability import screen_availability, screen_shown, screen_trigger
 from decision_engine.boosts import boost_weights
 from decision_engine.calendar_windows import local_time
-from decision_engine.candidates import asked_placements, offers_in_play
+from decision_engine.candidates import AskedPlacement, asked_placements, offers_in_play
 from decision_engine.consent import is_granted, screen_consent
 from decision_engine.contact_ledger import ContactRecord
 from decision_engine.contact_policy import ContactMoment, screen_contacts, screen_without_ledger
@@ -40,12 +41,27 @@ from decision_engine.trial_ranking import explorer_of, rank_in_trial
 from decision_engine.volume import hold_back, recorded_view, resource_costs, screen_volumes
 from decision_engine.volume_view import NO_VOLUMES, VolumeView
 
-__all__ = ["Draft", "ReservationMismatch", "decide", "prepare", "settle"]
+__all__ = ["Draft", "ReservationMismatch", "Screened", "arrange", "decide", "prepare", "screen", "settle"]
 
 TRIGGER = "trigger"
 """The context attribute that names the trigger that decides."""
 LEDGER_UNAVAILABLE = "ledger_unavailable"
 """The degraded cause that tells the engine it was given no contact records."""
+
+
+class Screened(NamedTuple):  # every decision makes one
+    """The offers that passed every gate (`alive`), and what was found on the way."""
+
+    request: DecisionRequest
+    snapshot: CustomerSnapshot
+    records: Sequence[ContactRecord]
+    volumes: VolumeView
+    personalised: bool
+    asked: tuple[AskedPlacement, ...]
+    truth: Mask
+    moment: ContactMoment
+    falls: Falls
+    alive: Indexes
 
 
 def decide(
@@ -61,8 +77,17 @@ def decide(
 
     Never raises for what a customer, a request or a model may bring; a model's failure marks the decision degraded.
     """
-    personalised = is_granted(PERSONALISATION, prepared.strategy.consents, snapshot)
-    scorers = without_stopped(scorers, request.switches)
+    return arrange(prepared, screen(prepared, request, snapshot, records, volumes), scorers)
+
+
+def screen(
+    prepared: PreparedStrategy,
+    request: DecisionRequest,
+    snapshot: CustomerSnapshot,
+    records: Sequence[ContactRecord],
+    volumes: VolumeView = NO_VOLUMES,
+) -> Screened:
+    """The first half of `decide`: conditions, gates and caps. Halves, so that whoever has a clock can time them."""
     asked = asked_placements(prepared.placements, request)
     truth = prepared.conditions.evaluate(request, snapshot)
     moment = ContactMoment(prepared.contacts, key32(request.channel), request.now_ms)
@@ -71,7 +96,24 @@ def decide(
         *_screen_contacts(prepared, moment, request, records),
         screen_volumes(prepared.volumes, volumes, request.channel) if volumes else None,
     )
-    alive = np.flatnonzero((falls == PASSED) & offers_in_play(asked, len(prepared.offers)))
+    return Screened(
+        request=request,
+        snapshot=snapshot,
+        records=records,
+        volumes=volumes,
+        personalised=is_granted(PERSONALISATION, prepared.strategy.consents, snapshot),
+        asked=asked,
+        truth=truth,
+        moment=moment,
+        falls=falls,
+        alive=np.flatnonzero((falls == PASSED) & offers_in_play(asked, len(prepared.offers))),
+    )
+
+
+def arrange(prepared: PreparedStrategy, screened: Screened, scorers: Scorers) -> Draft:
+    """The other half: scores, order, slate, and what is to be reserved."""
+    request, snapshot, records, volumes, personalised, asked, truth, moment, falls, alive = screened
+    scorers = without_stopped(scorers, request.switches)
     plan = plan_at(prepared.arbitration, request.now_ms)
     weights = context_weights(plan, truth, plan.weights if personalised else plan.neutral_weights)
     if personalised and prepared.boosts.boosts and LEDGER_UNAVAILABLE not in request.degraded_causes:

@@ -89,8 +89,11 @@ def _filled_alone(asked: AskedPlacement, order: Indexes, entrants: frozenset[int
         lottery=lottery,
         positions=positions,
         bundled={},
-        # Who is shown alone and takes the only place keeps nobody else out.
-        kept_out=dict if places == asked.wanted == 1 else partial(_kept_out_alone, asked, winners, order, taken),
+        # Who is shown alone and takes the only place keeps nobody else out, and neither do those who have nothing else
+        # to show where no rule of the strategy's holds anybody back.
+        kept_out=dict
+        if places == asked.wanted == 1 or (rules.is_plain and all(counts[seat.offer] == 1 for seat in winners))
+        else partial(_kept_out_alone, asked, winners, order, taken),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from decision_engine.errors import DecisionEngineError
 
 Integers = NDArray[np.intp]
+Coded = NDArray[np.intp] | NDArray[np.uint8]
 
 _WORD = np.dtype("<u2")
 _LARGEST_WORD = 65_535
@@ -25,7 +26,7 @@ class ColumnUnreadable(DecisionEngineError):
     """A coded column is not one, or has another length than it should."""
 
 
-def code_column(numbers: Integers) -> str:
+def code_column(numbers: Coded) -> str:
     """The numbers, each from 0 to 65,535, as text. An empty column is an empty text."""
     if not len(numbers):
         return ""
@@ -33,17 +34,19 @@ def code_column(numbers: Integers) -> str:
         few = numbers.tolist()
         if max(few) <= 255 and 4 * (1 + sum(map(ne, few, few[1:]))) >= len(few):
             return "b" + b64encode(bytes(few)).decode()
-    wide = int(numbers.max()) > 255
-    changes = numbers[1:] != numbers[:-1]
-    runs_needed = 1 + int(np.count_nonzero(changes))
+    wide = numbers.dtype != np.uint8 and int(numbers.max()) > 255
+    ends = (numbers[1:] != numbers[:-1]).nonzero()[0]
+    runs_needed = 1 + len(ends)
     if 4 * runs_needed < len(numbers) * (2 if wide else 1) and len(numbers) <= _LARGEST_WORD:
-        starts = np.concatenate(([0], changes.nonzero()[0] + 1))
-        runs = np.empty((len(starts), 2), _WORD)
-        runs[:, 0] = np.diff(starts, append=len(numbers))
-        runs[:, 1] = numbers[starts]
+        last = np.empty(runs_needed, np.intp)  # where each run ends
+        last[:-1], last[-1] = ends, len(numbers) - 1
+        runs = np.empty((runs_needed, 2), _WORD)
+        runs[0, 0] = last[0] + 1
+        runs[1:, 0] = last[1:] - last[:-1]
+        runs[:, 1] = numbers.take(last)
         return "r" + b64encode(runs.tobytes()).decode()
     layout, dtype = ("w", _WORD) if wide else ("b", np.dtype(np.uint8))
-    return layout + b64encode(numbers.astype(dtype).tobytes()).decode()
+    return layout + b64encode(numbers.astype(dtype, copy=False).tobytes()).decode()
 
 
 def decode_column(text: str, length: int) -> Integers:

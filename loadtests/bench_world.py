@@ -35,6 +35,8 @@ ATTRIBUTES = tuple(f"a{i}" for i in range(60))
 OFFERS = 50
 CONDITIONS = 6
 PLACEMENT = "home_banner"
+NOT_ALONE = (("mobile", "card_page_tile"), ("contact_centre", "agent_panel"))
+"""Further placements of the world that app and agents share, by channel."""
 MODEL = "bench"
 
 
@@ -49,10 +51,14 @@ class World:
     customers: int
 
 
-def build_world(folder: Path, *, trees: int, customers: int) -> World:
-    """Writes strategy and model into `folder`."""
+def build_world(folder: Path, *, trees: int, customers: int, refused: int = 0, shared: bool = False) -> World:
+    """Writes strategy and model into `folder`. `refused` is how many further offers there are that the last of their
+    six conditions keeps from every customer: rules to go through, but nothing to score. `shared`: every offer
+    has a second placement of the app and one of the agents."""
     strategy = folder / "strategy.yaml"
-    strategy.write_text(yaml.safe_dump(_strategy(), allow_unicode=True, sort_keys=False))
+    strategy.write_text(
+        yaml.safe_dump(_strategy(refused, NOT_ALONE if shared else ()), allow_unicode=True, sort_keys=False)
+    )
     booster = _booster(trees)
     model_file = folder / "baseline-model.txt"
     booster.save_model(str(model_file))
@@ -119,7 +125,41 @@ def _base_rate(i: int) -> float:
     return round(0.01 + 0.001 * i, 4)
 
 
-def _strategy() -> dict[str, object]:
+Further = tuple[tuple[str, str], ...]
+
+
+def _offer(i: int, both: dict[str, str], content: dict[str, dict[str, str]], further: Further) -> dict[str, object]:
+    name = f"offer_{i:02d}"
+    whens = [f"a{(i + 7 * c) % 60} >= {-i}" for c in range(CONDITIONS)]
+    if i >= OFFERS:
+        whens[-1] = f"a{i % 60} >= {1000 + i}"
+    return {
+        "name": name,
+        "group": "all",
+        "title": both,
+        "value": _value(i),
+        "base_rate": _base_rate(i % OFFERS),
+        "eligibility": [
+            {"id": f"{name}_{c}", "when": when, "code": f"RULE_{c}", "text": both} for c, when in enumerate(whens)
+        ],
+        "reasons": [{"code": "FITS", "when": "a1 > 500", "text": both}],
+        "treatments": _treatments(content, further),
+    }
+
+
+def _treatments(content: dict[str, dict[str, str]], further: Further) -> list[dict[str, object]]:
+    """One for each channel."""
+    places = {"mobile": [PLACEMENT]}
+    for channel, placement in further:
+        places.setdefault(channel, []).append(placement)
+    names = ("t", "agent")
+    return [
+        {"name": name, "channel": channel, "placements": placements, "content": content}
+        for name, (channel, placements) in zip(names, places.items(), strict=False)
+    ]
+
+
+def _strategy(refused: int, further: Further) -> dict[str, object]:
     both = {"zh-CN": "文字", "en": "text"}
     content = {locale: {"title": text, "body": text} for locale, text in both.items()}
     return {
@@ -134,29 +174,15 @@ def _strategy() -> dict[str, object]:
         "models": [{"name": MODEL, "required": True}],
         "issues": [{"name": "acquire", "title": both}],
         "groups": [{"name": "all", "issue": "acquire", "model": MODEL, "title": both}],
-        "offers": [
-            {
-                "name": name,
-                "group": "all",
-                "title": both,
-                "value": _value(i),
-                "base_rate": _base_rate(i),
-                "eligibility": [
-                    {"id": f"{name}_{c}", "when": f"a{(i + 7 * c) % 60} >= {-i}", "code": f"RULE_{c}", "text": both}
-                    for c in range(CONDITIONS)
-                ],
-                "reasons": [{"code": "FITS", "when": "a1 > 500", "text": both}],
-                "treatments": [{"name": "t", "channel": "mobile", "placements": [PLACEMENT], "content": content}],
-            }
-            for i, name in enumerate(offer_names())
-        ],
+        "offers": [_offer(i, both, content, further) for i in range(OFFERS + refused)],
         "placements": [
             {
-                "id": PLACEMENT,
-                "channel": "mobile",
+                "id": placement,
+                "channel": channel,
                 "max_count": 3,
-                "fallback": {"treatment": "generic.mobile.banner", "content": content},
+                "fallback": {"treatment": f"generic.{channel}.banner", "content": content},
             }
+            for channel, placement in (("mobile", PLACEMENT), *further)
         ],
         "contact_policy": {
             "reservation_seconds": 2,
@@ -174,7 +200,7 @@ def _booster(trees: int) -> lightgbm.Booster:
     rows[:, -1] /= 10_000
     logit = (rows[:, 0] + rows[:, 7] - rows[:, 13]) / 400 + rows[:, -2] / 2000 - 3
     labels = draw.random(len(rows)) < 1 / (1 + np.exp(-logit))
-    parameters = {"objective": "binary", "num_leaves": 31, "verbosity": -1, "num_threads": 2, "seed": 1}
+    parameters = {"objective": "binary", "num_leaves": 31, "verbosity": -1, "num_threads": 1, "seed": 1}
     return lightgbm.train(parameters, lightgbm.Dataset(rows, labels), num_boost_round=trees)
 
 

@@ -4,6 +4,7 @@ A segment is a category of one of the model's own columns (the offer's group, th
 reads it from the matrix it scores. What is not in any known category keeps the overall map. Plain arrays again.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -84,6 +85,17 @@ class SegmentedCalibration:
             "overall": self.overall.as_mapping(),
             "corrections": [correction.as_mapping() for correction in self.corrections],
         }
+
+
+def decode_calibration(text: bytes, schema: FeatureSchema) -> Calibration | SegmentedCalibration:
+    """The calibration of that JSON. Raises ManifestInvalid."""
+    try:
+        body = json.loads(text)
+        if not isinstance(body, dict):
+            raise TypeError("an object is expected")
+        return scorer_calibration_from(body, schema)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ManifestInvalid(f"the calibration cannot be read: {type(error).__name__}: {error}") from error
 
 
 def scorer_calibration_from(mapping: Mapping[str, object], schema: FeatureSchema) -> Calibration | SegmentedCalibration:

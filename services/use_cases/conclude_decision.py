@@ -5,7 +5,6 @@ becomes of keeping them: that a record is late is counted, and named in the answ
 attempt that could not learn whether the key is its own asks once more before anything leaves the process.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from services.ports import (
     StoreUnavailable,
 )
 from services.use_cases import degradation as cause
+from services.use_cases.deadlines import within
 from services.use_cases.decision_answer import Wording, render_answer
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.decision_metrics import StageWatch
@@ -92,7 +92,10 @@ class ConcludeDecision:
         held, outcome = (None, Kept.YES) if claim is None or asked.claimed else await self._claim(asked, claim)
         if claim is not None and held is not None:
             return await self._followed(asked, claim, held)
-        recorded = self._published(decision, encode_record(decision, inputs, asked.wording))
+        record = encode_record(decision, inputs, asked.wording)
+        asked.watch.mark("record")
+        recorded = self._published(decision, record)
+        asked.watch.mark("publish")
         if claim is None:
             return Concluded(await self._once(asked, recorded))
         if outcome is Kept.YES:
@@ -102,7 +105,7 @@ class ConcludeDecision:
     async def _claim(self, asked: Asked, claim: IdempotencyClaim) -> tuple[bytes | None, Kept]:
         """What another attempt left under the key, and whether the store said so."""
         try:
-            async with asyncio.timeout(asked.budget.left(1.0)):
+            with within(asked.budget.left(1.0)):
                 return await self._store.claim(claim), Kept.YES
         except (StoreSlow, TimeoutError):
             return None, Kept.SLOW
@@ -112,7 +115,7 @@ class ConcludeDecision:
     async def _once(self, asked: Asked, recorded: _Recorded) -> bytes:
         """Without a key the answer may tell what became of its record."""
         answer = self._rendered(asked, recorded.decision, recorded.late)
-        asked.watch.mark("encode")
+        asked.watch.mark("answer")
         outcome = await self._keep(asked, recorded, self._save(asked, recorded))
         if outcome is Kept.YES:
             self._publish_late(recorded)
@@ -130,7 +133,7 @@ class ConcludeDecision:
             else:
                 decision, causes = self._unkept(recorded, outcome)
         answer = self._rendered(asked, decision, causes)
-        asked.watch.mark("encode")
+        asked.watch.mark("answer")
         kept = kept_answer(asked.command.body_hash, answer)
         save = partial(self._store.keep_answer, claim, kept) if causes else self._save(asked, recorded, claim, kept)
         keeping = _Keeping(save, partial(self._answers.forget, claim.key), decision.decision_id)

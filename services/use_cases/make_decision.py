@@ -4,13 +4,12 @@ Nothing that fails on the way becomes an error to the caller: without state the 
 ledger no capped offer is made, what nobody could keep a record of is not offered, and the answer says what was missing.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from decision_engine.decision import Decision, DecisionRequest
-from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatch, decide, settle
+from decision_engine.engine import LEDGER_UNAVAILABLE, Draft, ReservationMismatch, Screened, arrange, screen, settle
 from decision_engine.errors import DecisionEngineError
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.identifiers import CustomerId, DecisionId
@@ -37,9 +36,10 @@ from services.ports import (
 from services.use_cases import degradation as cause
 from services.use_cases.conclude_decision import Asked, ConcludeDecision
 from services.use_cases.customer_facts import CustomerFacts, customer_facts
+from services.use_cases.deadlines import within
 from services.use_cases.decision_answer import Wording, render_answer, word
 from services.use_cases.decision_command import DecisionCommand
-from services.use_cases.decision_metrics import StageWatch, measure_decision, observe_scores
+from services.use_cases.decision_metrics import DecisionMeter, StageWatch
 from services.use_cases.decision_record import DecisionInputs
 from services.use_cases.degradation import READ_SHARE, RESERVE_SHARE, Budget
 from services.use_cases.idempotent_answers import (
@@ -124,6 +124,7 @@ class MakeDecision:
         self._ports = ports
         self._answers = IdempotentAnswers(ports.store)
         self._models = ScorerWatch()
+        self._meter = DecisionMeter(ports.metrics)
         self.keeper = ports.keeper or RecordKeeper(ports.metrics)
         self._conclude = ConcludeDecision(ports.store, ports.publisher, ports.metrics, self.keeper, self._answers)
 
@@ -167,11 +168,12 @@ class MakeDecision:
             command=command, budget=budget, wording=wording, watch=watch, claim=claim, claimed=reading is not None
         )
         concluded = await self._conclude(asked, decision, inputs)
-        watch.report(self._ports.metrics)
         if concluded.own:
-            measure_decision(self._ports.metrics, decision, command.channel, watch.elapsed_s())
-            observe_scores(self._ports.metrics, decision, wording)
+            self._meter.measure(decision, command.channel, watch.elapsed_s(), wording)
+            watch.mark("metrics")
+            watch.report(self._ports.metrics)
             return concluded.answer
+        watch.report(self._ports.metrics)
         return self._given_again(command, concluded.answer)
 
     def _live(self, customer_id: CustomerId) -> Live:
@@ -193,7 +195,7 @@ class MakeDecision:
         if budget.is_spent(READ_SHARE):
             return None, (cause.DEADLINE,)
         try:
-            async with asyncio.timeout(budget.left(READ_SHARE)):
+            with within(budget.left(READ_SHARE)):
                 return await (live.states or self._ports.store).read_for_decision(command.customer_id, claim), ()
         except (StoreSlow, TimeoutError):
             return None, (cause.STATE_SLOW,)
@@ -210,11 +212,16 @@ class MakeDecision:
         facts = await self._linked(run, facts, now_ms)
         watch.mark("snapshot")
         models = self._models.call(scorers_for(live.scorers, run.command.customer_id))
-        draft = self._draft(live, self._request(run, now_ms, self._causes(live, facts)), facts, models.scorers)
+        request = self._request(run, now_ms, self._causes(live, facts))
+        screened = self._screened(live, request, facts)
+        watch.mark("rules")
+        draft = arrange(live.prepared, screened, models.scorers)
         watch.mark("engine")
+        watch.take_out("model", models.seconds)
         taken, why = await self._reserve(run, draft)
         if taken is None:
             draft = self._draft_without_ledger(live, draft, facts, models.scorers, why)
+        watch.mark("reserve")
         if models.was_slow(run.budget.seconds, draft.scores.versions):
             draft = _flagged(draft, cause.MODEL_SLOW)
         if run.budget.is_spent():
@@ -225,7 +232,7 @@ class MakeDecision:
             _log.exception("the ledger's answer makes no sense", extra={"action": "reserve"})
             draft = self._draft_without_ledger(live, draft, facts, models.scorers, (cause.LEDGER_UNREADABLE,))
             decision = settle(live.prepared, draft, _first_choices(draft))
-        watch.mark("reserve")
+        watch.mark("settle")
         if self._ports.shadows is not None and not run.command.dry_run:
             self._ports.shadows.consider(live.prepared, draft, decision)
         inputs = DecisionInputs(
@@ -244,7 +251,7 @@ class MakeDecision:
         if not live.prepared.strategy.links:
             return facts
         try:
-            async with asyncio.timeout(run.budget.left(READ_SHARE)):
+            with within(run.budget.left(READ_SHARE)):
                 snapshot = await with_linked(live, reader, run.command.customer_id, facts.snapshot, now_ms)
         except (StoreUnavailable, TimeoutError, DecisionEngineError) as error:
             _log.warning("linked states could not be read: %s", type(error).__name__, extra={"action": "do without"})
@@ -276,15 +283,16 @@ class MakeDecision:
             return None
         return self._ports.online()
 
-    def _draft(self, live: Live, request: DecisionRequest, facts: CustomerFacts, scorers: Scorers) -> Draft:
+    def _screened(self, live: Live, request: DecisionRequest, facts: CustomerFacts) -> Screened:
         volumes = self._volumes(live, request)
-        return decide(live.prepared, request, facts.snapshot, facts.contacts, scorers, volumes)
+        return screen(live.prepared, request, facts.snapshot, facts.contacts, volumes)
 
     def _draft_without_ledger(
         self, live: Live, draft: Draft, facts: CustomerFacts, scorers: Scorers, why: Sequence[str]
     ) -> Draft:
         """Decided anew as without a ledger: only what needs no cap remains, and that needs no reservation."""
-        return self._draft(live, _flagged(draft, LEDGER_UNAVAILABLE, *why).request, facts, scorers)
+        request = _flagged(draft, LEDGER_UNAVAILABLE, *why).request
+        return arrange(live.prepared, self._screened(live, request, facts), scorers)
 
     def _causes(self, live: Live, facts: CustomerFacts) -> tuple[str, ...]:
         """What holds before deciding begins."""
@@ -311,7 +319,7 @@ class MakeDecision:
             metrics.count("ledger_reservations_total", outcome="unavailable")
             return None, (cause.DEADLINE,)
         try:
-            async with asyncio.timeout(run.budget.left(RESERVE_SHARE)):
+            with within(run.budget.left(RESERVE_SHARE)):
                 taken = await self._reserved(command.customer_id, run.live.prepared, draft)
         except (StoreUnavailable, TimeoutError) as error:
             metrics.count("ledger_reservations_total", outcome="unavailable")
