@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from random import Random
 from types import ModuleType
 
@@ -18,12 +19,14 @@ from decision_engine.conditions.check import checked_condition
 from decision_engine.conditions.evaluation import Facts, compile_expression
 from decision_engine.conditions.predicate_index import PredicateIndex
 from decision_engine.features.definitions import AttributeType, Value
+from loadtests.results import Result, Table, Verdict, describe
 from loadtests.rule_engines import ENGINES, RuleEngine
 
 ATTRIBUTES = 80
 CONDITIONS = 6
 CUSTOMERS = 50
 SIZES = (200, 1_000)
+OURS = "predicate index"
 TEXTS = tuple(f"t{number}" for number in range(12))
 
 
@@ -39,20 +42,53 @@ def main() -> int:
         print(_row(size, types, repeats))
     print("\nbeside rule engines of the Python registry, nothing unknown; microseconds a customer")
     print(f"{'':<40} " + " ".join(f"{f'{size:,} rules':>12}" for size in SIZES))
-    for line in _beside_others(types, repeats):
-        print(line)
+    for name, figures in _beside_others(types, repeats):
+        print(f"{name:<40} " + " ".join(f"{figure:>12}" for figure in figures))
     return 0
 
 
-def _beside_others(types: dict[str, AttributeType], repeats: int) -> Iterator[str]:
-    ours = RuleEngine("predicate index", "decision_engine.conditions.predicate_index", _index)
+def rules_result(repeats: int) -> Result:
+    """The same comparison as a result: every rule answered alike by all, microseconds a customer."""
+    found = dict(_beside_others(_types(), repeats))
+    times = {name: [float(figure.replace(",", "")) for figure in figures] for name, figures in found.items()
+             if all(figure[0].isdigit() for figure in figures)}  # fmt: skip
+    others = [us[-1] for name, us in times.items() if name != OURS]
+    nearest = min(others) / times[OURS][-1] if others else 0.0
+    return describe(
+        "side-by-side-rules",
+        "Rules beside rule engines",
+        figures={f"us_{size}_rules": us for size, us in zip(SIZES, times[OURS], strict=True)},
+        tables=[
+            Table(
+                f"Microseconds a customer, {CONDITIONS} tests a rule, nothing unknown",
+                ("engine", *(f"{size:,} rules" for size in SIZES)),
+                [[name, *figures] for name, figures in found.items()],
+            )
+        ],
+        verdicts=[
+            Verdict(
+                claim=f"{SIZES[-1]:,} rules beside the fastest other engine",
+                target="faster",
+                measured=f"{nearest:.1f} times as fast",
+                holds=nearest > 1,
+            )
+        ],
+        notes=[
+            f"{engine.name}: {metadata.version(engine.distribution)}"
+            for engine in ENGINES
+            if engine.imported() is not None
+        ],
+    )
+
+
+def _beside_others(types: dict[str, AttributeType], repeats: int) -> Iterator[tuple[str, list[str]]]:
+    ours = RuleEngine(OURS, "decision_engine.conditions.predicate_index", _index, distribution="kairos")
     for engine in (ours, *ENGINES):
         module = engine.imported()
         if module is None:
-            yield f"{engine.name:<40} not installed, hence not measured"
+            yield engine.name, ["not installed"] * len(SIZES)
             continue
-        figures = [_figure(engine, module, size, types, repeats) for size in SIZES]
-        yield f"{engine.name:<40} " + " ".join(f"{figure:>12}" for figure in figures)
+        yield engine.name, [_figure(engine, module, size, types, repeats) for size in SIZES]
 
 
 def _figure(engine: RuleEngine, module: ModuleType, size: int, types: dict[str, AttributeType], repeats: int) -> str:

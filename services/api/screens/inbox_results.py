@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from services.api.stream_feed import OpenLog, OutboundLog
 from services.ports import BusUnavailable
 from services.use_cases.leads.results import LeadResults
+from services.use_cases.running_beside import running_beside
 
 LOOK_BACK = 20_000
 """Records of each partition that a starting node looks back at."""
@@ -24,13 +25,8 @@ async def following_results(open_log: OpenLog, look_back: int = LOOK_BACK) -> As
     async with open_log() as log:
         beginnings, ends = await log.beginning_offsets(), await log.end_offsets()
         log.seek({place: max(begin, ends.get(place, 0) - look_back) for place, begin in beginnings.items()})
-        follower = asyncio.create_task(_follow(log, results), name="lead-results")
-        try:
+        async with running_beside(_follow(log, results), "lead-results"):
             yield results
-        finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
 
 
 async def _follow(log: OutboundLog, results: LeadResults) -> None:
@@ -39,6 +35,10 @@ async def _follow(log: OutboundLog, results: LeadResults) -> None:
             deliveries = await log.poll(_POLL_RECORDS, _POLL_SECONDS)
         except BusUnavailable as error:
             _log.warning("conversions cannot be read, trying again: %s", error, extra={"action": "inbox"})
+            await asyncio.sleep(_RETRY_SECONDS)
+            continue
+        except Exception:  # noqa: BLE001 - what leads have earned is no reason for a node to end
+            _log.exception("conversions cannot be read, trying again", extra={"action": "inbox"})
             await asyncio.sleep(_RETRY_SECONDS)
             continue
         for delivery in deliveries:

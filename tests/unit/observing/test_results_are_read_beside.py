@@ -13,7 +13,7 @@ import pytest
 from event_schemas.topics import DECISIONS, RESPONSES
 from models.decision_log.archive_files import TimeRange
 from services.adapters.parquet_archive import ParquetArchive
-from services.adapters.reading_process import MOST_ASKED, NICENESS, ReadingProcess
+from services.adapters.reading_process import NICENESS, WAITING, ReadingProcess
 from services.adapters.sampled_archive import SampledArchive
 from services.observing_reads import Places, read_experiments, read_funnel
 from services.ports import Delivery
@@ -86,7 +86,7 @@ async def test_the_process_gives_way_ends_what_takes_too_long_and_goes_on() -> N
         with pytest.raises(ReadingFailed, match="longer than"):
             await process.run(0.05, time.sleep, 60)
         assert await process.run(60, os.getpid) != pid
-        waiting = [asyncio.ensure_future(process.run(60, os.getpid)) for _ in range(MOST_ASKED)]
+        waiting = [asyncio.ensure_future(process.run(60, os.getpid)) for _ in range(WAITING + 1)]
         await asyncio.sleep(0)
         with pytest.raises(ArchiveBusy):
             await process.run(60, os.getpid)

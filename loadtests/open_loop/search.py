@@ -1,0 +1,46 @@
+"""Looking for the highest rate that holds: up until one does not, then between the two."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+GROWTH = 1.5
+LEAST_RATE = 1.0
+
+
+class NothingHolds(Exception):
+    """Not even the lowest rate held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The highest rate that held, and the lowest above it that did not."""
+
+    holds: float
+    fails: float
+
+
+def highest_rate(holds: Callable[[float], bool], begin: float, precision: float = 0.05, most: float = 1e6) -> Found:
+    """The bounds of the highest rate for which `holds` says yes, no further apart than `precision` of it. A no is asked
+    for once more, so that a moment's disturbance does not count; a yes is not. Raises NothingHolds."""
+    good, bad = _bracket(lambda rate: holds(rate) or holds(rate), begin, most)
+    while bad / good > 1 + precision:
+        middle = sqrt(good * bad)
+        if holds(middle) or holds(middle):
+            good = middle
+        else:
+            bad = middle
+    return Found(good, bad)
+
+
+def _bracket(holds: Callable[[float], bool], begin: float, most: float) -> tuple[float, float]:
+    rate = begin
+    if holds(rate):
+        while rate * GROWTH <= most and holds(rate * GROWTH):
+            rate *= GROWTH
+        return rate, rate * GROWTH
+    while rate / GROWTH >= LEAST_RATE:
+        rate /= GROWTH
+        if holds(rate):
+            return rate, rate * GROWTH
+    raise NothingHolds(f"below {rate:g} a second nothing was tried")
