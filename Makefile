@@ -12,7 +12,7 @@ VOLUMES ?=
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-peers setup-obp run test test-kafka check fmt lint types imports schemas bench evidence audit train up down clean
+.PHONY: help setup setup-dev setup-peers setup-obp run test test-kafka check fmt lint types imports schemas bench faults evidence audit train up down clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,13 @@ $(VENV)-peers/.ready: loadtests/peers/requirements.txt | $(BIN)/python
 	@$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@touch $@
 
+# Systems that pin what the others pin otherwise: an environment each.
+$(VENV)-feast/.ready $(VENV)-mlserver/.ready: $(VENV)-%/.ready: loadtests/peers/%.txt | $(BIN)/python
+	@echo "setting up $(VENV)-$*, measured beside ours (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV)-$*
+	@$(VENV)-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 $(VENV)-obp/.ready: loadtests/peers/obp.txt | $(BIN)/python
 	@echo "setting up $(VENV)-obp, the oracle of the off-policy estimators (about half a minute, once)"
 	@$(PYTHON) -m venv $(VENV)-obp
@@ -51,7 +58,7 @@ $(VENV)-obp/.ready: loadtests/peers/obp.txt | $(BIN)/python
 
 setup: $(VENV)/.run-ready ## what running needs
 setup-dev: $(VENV)/.dev-ready ## what building and testing needs
-setup-peers: $(VENV)-peers/.ready ## the other systems that benchmarks run beside ours
+setup-peers: $(VENV)-peers/.ready $(VENV)-feast/.ready $(VENV)-mlserver/.ready ## the other systems that benchmarks run beside ours
 setup-obp: $(VENV)-obp/.ready ## the Open Bandit Pipeline, which off-policy estimates are compared with
 
 run: setup ## the whole product, embedded, with a simulated bank (DATA=… replays a real one, PORT=…)
@@ -82,6 +89,9 @@ fmt: setup-dev ## put the code in its form
 bench: setup-dev setup-peers ## the benchmarks, with the baseline beside them
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
+faults: setup-dev ## the fault campaign, repeatable by its seed (ARGS='--seed 1 --faults 500', --broker kafka, --list)
+	@$(BIN)/python -m loadtests.faults $(ARGS)
+
 evidence: setup-dev setup-peers setup-obp ## the measurements behind the claims (AREA=path, QUICK=1)
 	@$(BIN)/python -m loadtests.evidence --area $(AREA) $(if $(QUICK),--quick,) $(ARGS)
 
@@ -103,4 +113,4 @@ down: ## end it (VOLUMES=1: and forget everything it kept)
 	@docker compose -f deploy/compose.yaml --profile demo --profile webhooks down $(if $(VOLUMES),--volumes,)
 
 clean: ## remove what builds and runs have left
-	rm -rf $(VENV) $(VENV)-peers $(VENV)-obp var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers $(VENV)-feast $(VENV)-mlserver $(VENV)-obp var build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, field
 
 MAX_SECONDS = 60.0
+QUANTILES = 200
+"""So many evenly spaced latencies stand for the whole distribution."""
 
 
 @dataclass(slots=True)
@@ -88,8 +90,8 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-async def run(load: Load) -> dict[str, float]:
-    """Requests per second and latency percentiles in milliseconds, after the warm-up."""
+async def run(load: Load) -> dict[str, float | list[float]]:
+    """Requests per second and latency percentiles in milliseconds, after the warm-up; the distribution besides."""
     warm, _ = await _phase(load, load.warmup)
     started = time.perf_counter()
     latencies, errors = await _phase(load, min(load.seconds, MAX_SECONDS))
@@ -102,6 +104,9 @@ async def run(load: Load) -> dict[str, float]:
         "errors": len(errors),
         "requests": len(latencies),
         "sent": len(latencies) + len(warm),
+        "latencies_ms": [
+            latencies[int(len(latencies) * (place + 0.5) / QUANTILES)] * 1000 for place in range(QUANTILES)
+        ],
     }
 
 

@@ -1,8 +1,10 @@
 """The log that state builders and their peers are measured on: transactions of ninety days, published beforehand, and
 what is counted over them."""
 
+import asyncio
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -22,7 +24,7 @@ from event_schemas.envelope import from_epoch_ms
 from event_schemas.topics import TRANSACTIONS
 from services.adapters.file_strategy_source import load_strategy_file
 from services.bootstrap import open_publisher
-from services.ports import OutgoingEvent
+from services.ports import BusPosition, BusUnavailable, EventPublisher, OutgoingEvent
 from services.settings import Settings
 
 PARTITIONS = 4
@@ -31,7 +33,8 @@ DAYS = 90
 KINDS = ("card", "transfer_in", "transfer_out", "salary", "cash_withdrawal", "fee", "qr_payment", "utility")
 CATEGORIES = ("groceries", "travel", "dining", "rent", "fuel", "shopping", "health", "transport")
 _AGGREGATES = (Aggregate.COUNT, Aggregate.SUM, Aggregate.MEAN, Aggregate.MIN, Aggregate.MAX)
-_AT_A_TIME = 5_000
+_AT_A_TIME = 2_000
+_ATTEMPTS = 10
 
 
 def features_of(what: str, run: str = "") -> CompiledFeatures:
@@ -123,10 +126,21 @@ def transactions(number: int, customers: int) -> Iterator[OutgoingEvent]:
 
 
 async def publish(settings: Settings, events: Iterator[OutgoingEvent]) -> dict[int, int]:
-    """For each partition the next offset after all events."""
+    """For each partition the next offset after all events. What is not acknowledged, as by a broker that has just
+    begun, is published again: it may then stand there twice. Raises BusUnavailable."""
     ends: dict[int, int] = {}
     async with open_publisher(settings) as publisher:
         while portion := list(islice(events, _AT_A_TIME)):
-            for _, partition, offset in await publisher.publish(portion):
+            for _, partition, offset in await _published(publisher, portion):
                 ends[partition] = max(ends.get(partition, 0), offset + 1)
     return ends
+
+
+async def _published(publisher: EventPublisher, portion: Sequence[OutgoingEvent]) -> Sequence[BusPosition]:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await publisher.publish(portion)
+        except BusUnavailable as error:
+            print(f"published again, some of it perhaps twice: {error}", file=sys.stderr, flush=True)
+            await asyncio.sleep(1.0)
+    return await publisher.publish(portion)

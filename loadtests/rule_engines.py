@@ -25,6 +25,8 @@ class RuleEngine:
     module: str
     prepare: Callable[[ModuleType, Sequence[str], Mapping[str, AttributeType]], Answer]
     slow: bool = False
+    distribution: str = ""
+    """The package whose version is told."""
 
     def imported(self) -> ModuleType | None:
         """Its module, or None if it is not installed."""
@@ -84,8 +86,19 @@ def _mask(truths: Sequence[object]) -> int:
 
 
 ENGINES = (
-    RuleEngine("cel-expr-python, a rule at a time", "cel_expr_python.cel", _cel_one_by_one, slow=True),
-    RuleEngine("cel-expr-python, one list of all rules", "cel_expr_python.cel", _cel_in_one_list),
-    RuleEngine("zen-engine, one list of all rules", "zen", _zen_in_one_list),
-    RuleEngine("rule-engine, a rule at a time", "rule_engine", _rule_engine, slow=True),
+    RuleEngine(
+        "cel-expr-python, a rule at a time",
+        "cel_expr_python.cel",
+        _cel_one_by_one,
+        slow=True,
+        distribution="cel-expr-python",
+    ),
+    RuleEngine(
+        "cel-expr-python, one list of all rules",
+        "cel_expr_python.cel",
+        _cel_in_one_list,
+        distribution="cel-expr-python",
+    ),
+    RuleEngine("zen-engine, one list of all rules", "zen", _zen_in_one_list, distribution="zen-engine"),
+    RuleEngine("rule-engine, a rule at a time", "rule_engine", _rule_engine, slow=True, distribution="rule-engine"),
 )
