@@ -14,7 +14,8 @@ from services.adapters.embedded_servers import die_with_parent
 _log = logging.getLogger(__name__)
 
 STOP_SECONDS = 16.0
-"""A role drains requests for eight seconds at most and late saves for three, then closes; after this it is killed."""
+"""An API node gives notice for two seconds, drains requests for four at most and late saves for three, others finish a
+batch within eight; after this a role is killed."""
 RESTART_SECONDS = 1.0
 """Pause before a role that died is started again, so that a broken one does not burn the machine."""
 

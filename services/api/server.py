@@ -12,18 +12,37 @@ import uvicorn
 
 from services.api.front_door import AsgiApp
 from services.api.guarded_protocol import HEADER_SECONDS, GuardedProtocol
+from services.api.load_gate import LoadGate
 from services.ports import ShellError
+
+CLOSING = (b"connection", b"close")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
     """`keep_alive_s` closes idle connections; `drain_s` is how long a stop waits for answers under way. With `tls`
-    nothing else is spoken."""
+    nothing else is spoken. `gate` is the hot routes' own: what it has no room for is refused before it is parsed."""
 
     keep_alive_s: int = 30
-    drain_s: int = 8
+    drain_s: int = 4
     backlog: int = 2048
     tls: ssl.SSLContext | None = None
+    gate: LoadGate | None = None
+
+
+def _nothing() -> None:
+    """What a step of leaving does where nobody asks for more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """How a stop goes. It begins with `on_notice`, which should say that this node is not ready any more, and serves on
+    for `notice_s`, so that whoever spreads the requests can notice; `on_stopping` is called when connections are taken
+    no more, to end what would not end by itself."""
+
+    notice_s: float = 0.0
+    on_notice: Callable[[], None] = _nothing
+    on_stopping: Callable[[], None] = _nothing
 
 
 class AddressUnavailable(ShellError):
@@ -34,11 +53,10 @@ class _Server(uvicorn.Server):
     """Leaves signals to whoever runs it, who also has stores and a bus to close, and tells when it has started. Takes
     connections itself, since its own way lets a client shake hands for a minute."""
 
-    def __init__(
-        self, config: uvicorn.Config, tls: ssl.SSLContext | None, on_started: Callable[[], None] | None
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, limits: ServerLimits, on_started: Callable[[], None] | None) -> None:
         super().__init__(config)
-        self._tls = tls
+        self._tls = limits.tls
+        self._gate = limits.gate
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -48,11 +66,19 @@ class _Server(uvicorn.Server):
         if self.started and self._on_started is not None:
             self._on_started()
 
+    def end_connections(self) -> None:
+        """From now on each answer is the last of its connection, and says so, so that the next request is sent to
+        another node; nobody finds a connection closed that they were about to use."""
+        self.config.encoded_headers.append(CLOSING)
+        self.server_state.default_headers.append(CLOSING)
+
     async def _listening(self, listener: socket.socket) -> asyncio.Server:
         """Connections of the socket, each with a protocol of its own."""
 
         def protocol() -> asyncio.Protocol:
-            return GuardedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+            return GuardedProtocol(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state, gate=self._gate
+            )
 
         return await asyncio.get_running_loop().create_server(
             protocol,
@@ -73,25 +99,27 @@ async def serve(
     *,
     stop: asyncio.Event,
     on_started: Callable[[], None] | None = None,
-    on_stopping: Callable[[], None] | None = None,
+    leave: Leave | None = None,
     limits: ServerLimits | None = None,
 ) -> None:
     """Serves on the bound socket until `stop` is set, then finishes what is under way. `on_started` is called once
-    connections are taken, `on_stopping` when none are any more: to end what would not end by itself. Run it on uvloop
-    for speed."""
+    connections are taken. Run it on uvloop for speed."""
     _calm_collector()
-    limits = limits or ServerLimits()
-    server = _Server(_config(app, limits), limits.tls, on_started)
+    limits, leave = limits or ServerLimits(), leave or Leave()
+    server = _Server(_config(app, limits), limits, on_started)
     serving = asyncio.create_task(server.serve([listener]), name="http-server")
     stopping = asyncio.create_task(stop.wait(), name="http-stop")
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        leave.on_notice()
+        server.end_connections()
+        await asyncio.wait({serving}, timeout=leave.notice_s)
         server.should_exit = True
-        if on_stopping is not None:
-            on_stopping()
+        leave.on_stopping()
         await serving
     finally:
-        stopping.cancel()
+        for task in (stopping, serving):
+            task.cancel()
         listener.close()
 
 

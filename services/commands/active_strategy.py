@@ -185,8 +185,10 @@ async def work_for_active(following: ActiveStrategy, stop: asyncio.Event, work: 
                 return
         finally:
             until.set()
-            for task in (coming, stopping):
-                task.cancel()
+            tasks = (coming, stopping, working)
+            for task in tasks:
+                task.cancel()  # the work is under way here only when this role itself is cancelled
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _first(settings: Settings, active: ActiveVersion, versions: StrategyVersions) -> LoadedStrategy:

@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from event_schemas.topics import ALL_TOPICS
+from event_schemas.topics import ALL_TOPICS, PROFILE_UPDATES
 from services.adapters.archive_erasures import ArchiveErasures
 from services.adapters.parquet_archive import ParquetArchive, record_mark
 from services.adapters.prometheus_metrics import Declared
 from services.bootstrap import open_event_stream
 from services.commands.erasing_archive import archive_erasures, archive_teller
 from services.commands.running_role import run_role
-from services.ports import BusUnavailable, Metrics
+from services.ports import BusUnavailable, Delivery, Metrics
 from services.settings import Settings
+from services.use_cases.running_beside import running_beside
 from services.workers.archiver import Archiver, FlushPolicy
 
 NAME = "archiver"
@@ -63,13 +64,11 @@ async def archive(settings: Settings, root: Path, policy: FlushPolicy, metrics: 
             open_event_stream(settings, [topic.name for topic in ALL_TOPICS]) as stream,
             _telling(settings, erasures),
         ):
-            archiver = Archiver(stream, kept, policy, record_mark, written)
+            urgent = _is_nothing if erasures is None else _is_erasure
+            archiver = Archiver(stream, kept, policy, record_mark, written, urgent)
             _log.info("archiving to %s", root, extra={"action": "start"})
-            watching = asyncio.create_task(_watch(archiver, metrics), name="waiting")
-            try:
+            async with running_beside(_watch(archiver, metrics), "waiting"):
                 await archiver.run(stop)
-            finally:
-                watching.cancel()
     _log.info("archived %d records", archiver.archived, extra={"action": "stop"})
 
 
@@ -80,15 +79,22 @@ async def _telling(settings: Settings, erasures: ArchiveErasures | None) -> Asyn
         yield
         return
     async with archive_teller(settings, erasures) as tell:
-        telling = asyncio.create_task(_again_and_again(tell), name="erasures")
         try:
-            yield
+            async with running_beside(_again_and_again(tell), "erasures"):
+                yield
         finally:
-            telling.cancel()
-            with suppress(asyncio.CancelledError):
-                await telling
             with suppress(BusUnavailable):
                 await tell()
+
+
+def _is_erasure(delivery: Delivery) -> bool:
+    """Whether a person is waiting for all files to be gone through."""
+    return delivery.topic == PROFILE_UPDATES and b"bank.customer.erased" in (delivery.value or b"")
+
+
+def _is_nothing(_: Delivery) -> bool:
+    """Where erasure is not set up nothing is urgent."""
+    return False
 
 
 async def _again_and_again(tell: Callable[[], Awaitable[None]]) -> None:

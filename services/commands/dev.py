@@ -30,6 +30,7 @@ from services.commands.stopping import stop_on_signals
 from services.ports import ShellError
 from services.settings import Settings, read_settings
 from services.simulation.scenario_script import Scenario, load_scenario, scenario_names
+from services.use_cases.running_beside import running_beside
 
 if TYPE_CHECKING:
     from services.simulation.traffic_stats import TrafficStats
@@ -156,13 +157,8 @@ async def _serve_simulated_bank(args: argparse.Namespace, running: Deployment, s
     stats = TrafficStats()
     traffic = asyncio.create_task(run_demo_traffic(config, stats, stop), name="traffic")
     view = asyncio.create_task(show(stats, running.api_url, running.metrics_ports, stop), name="terminal")
-    snapshots = asyncio.create_task(_keep_snapshots(running, config.first_day, stats), name="snapshots")
-    try:
+    async with running_beside(_keep_snapshots(running, config.first_day, stats), "snapshots"):
         await _first_of(stop, traffic, view)
-    finally:
-        snapshots.cancel()
-        with suppress(asyncio.CancelledError):
-            await snapshots
 
 
 async def _keep_snapshots(running: Deployment, first: date, stats: "TrafficStats") -> None:
@@ -250,6 +246,7 @@ def _environment(servers: EmbeddedServers, strategy: Path, folder: Path, port: i
         "KAIROS_SNAPSHOT_PATH": str(folder / "snapshots"),
         "KAIROS_ARCHIVE_FLUSH_SECONDS": "5",
         "KAIROS_PORT": str(port),
+        "KAIROS_DRAIN_NOTICE_SECONDS": "0",  # nobody spreads requests over one node
         "KAIROS_CLOCK": "events",
         "KAIROS_ATTRIBUTION_SECONDS": "3600",  # simulated customers answer within the hour
         "KAIROS_LEARNER_MIN_ROWS": "1500",

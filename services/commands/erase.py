@@ -16,7 +16,7 @@ from services.bootstrap import open_clock, open_publisher
 from services.erasure_wiring import erasures_in_store, needed_pseudonyms, proofs_on_the_bus
 from services.ports import ShellError
 from services.settings import Settings, read_settings
-from services.use_cases.erasure.proofs import PLACES, Erasure
+from services.use_cases.erasure.proofs import ARCHIVE, PLACES, SNAPSHOTS, STORE, Erasure
 from services.use_cases.erasure.request_erasure import ErasureUnknown, RequestErasure
 from services.use_cases.wire_time import rfc3339
 
@@ -26,6 +26,12 @@ EXAMPLE = "kairos erase retail:1787 && kairos erase retail:1787 --status"
 
 _CUSTOMER = re.compile(r"(retail|corp):[A-Za-z0-9_-]{1,64}")
 _WAIT_LOOK_SECONDS = 0.5
+_WHO = {
+    STORE: "a running kairos state-builder removes it within seconds, once it has read up to the act",
+    ARCHIVE: "a running kairos archiver goes through all files as soon as it meets the act",
+    SNAPSHOTS: "the archiver goes through them together with the archive",
+}
+"""Who has to act; each needs the KAIROS_PSEUDONYM_KEY of this command."""
 
 
 class CustomerMalformed(ShellError):
@@ -69,7 +75,7 @@ async def _erase(settings: Settings, customer: CustomerId, wait_s: float) -> int
         deadline = time.monotonic() + wait_s
         while not ((known := await erase.progress.progress(person)) is not None and known.done):
             if time.monotonic() > deadline:
-                raise ErasureUnfinished
+                raise ErasureUnfinished(unfinished(customer, known, wait_s))
             await asyncio.sleep(_WAIT_LOOK_SECONDS)
     print("\n".join(erasure_lines(person, known)))
     return 0
@@ -95,6 +101,18 @@ async def _open(settings: Settings) -> AsyncIterator[RequestErasure]:
     ):
         progress = erasures_in_store(settings, client)
         yield RequestErasure(publisher=publisher, progress=progress, pseudonyms=pseudonyms, clock=clock, ids=UlidIds())
+
+
+def unfinished(customer: CustomerId, known: Erasure | None, waited_s: float) -> str:
+    """What is still awaited, and of whom."""
+    told = {} if known is None else known.places
+    awaited = [
+        f"  {place:<10} {f'{told[place].left:,} left' if place in told else 'not gone through yet'}: {_WHO[place]}"
+        for place in PLACES
+        if place not in told or told[place].left
+    ]
+    head = f"the erasure goes on, after {waited_s:g} s these are still awaited (kairos erase {customer} --status):"
+    return "\n".join([head, *awaited])
 
 
 def erasure_lines(person: str, erasure: Erasure) -> list[str]:

@@ -13,12 +13,13 @@ from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.fold import fold
 from decision_engine.features.linked import Link
 from decision_engine.features.snapshot import read_snapshot
-from event_schemas.topics import STATE_TOPICS
+from event_schemas.topics import DECISIONS, PROFILE_UPDATES, RESPONSES, STATE_TOPICS
 from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_clock import RedisClock
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_ledger_mark import RedisLedgerMark
 from services.adapters.redis_link_members import RedisLinkMembers
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
@@ -27,12 +28,16 @@ from services.commands.active_strategy import ActiveStrategy, active_strategy, w
 from services.commands.running_role import run_role
 from services.commands.triggering import open_triggering
 from services.erasure_wiring import erased_people, erasure_sweeper, pseudonyms_of
-from services.ports import BusUnavailable, EventPublisher, Metrics, ShellError
+from services.ports import BusUnavailable, Clock, EventPublisher, Metrics, ShellError
 from services.settings import Settings
 from services.telemetry import tracing
+from services.use_cases.contacts_in_log import ContactsInLog
 from services.use_cases.ingest_events import IngestEvents
+from services.use_cases.rebuild_ledger import RebuildLedger
+from services.use_cases.running_beside import running_beside
 from services.workers.consumer import BatchConsumer, Pace
 from services.workers.dead_letters import DeadLetters
+from services.workers.ledger_restore import LedgerRestore
 from services.workers.state_builder import PreparedBatch, StateBuilder
 from services.workers.store_progress import SeekableStream, StoreProgress
 from services.workers.trigger_progress import TriggerProgress
@@ -63,8 +68,9 @@ def run(_: argparse.Namespace) -> int:
 
 
 async def build_for_active(settings: Settings, metrics: Metrics, stop: asyncio.Event) -> None:
-    """One builder after the other, each of the strategy that is active then, and beside it one for a canary's states.
-    Raises ShellError."""
+    """One builder after the other, each of the strategy that is active then, and beside it one for a canary's states,
+    and what rids the store of erased people: where that fails the role ends, since nobody else would erase. Raises
+    ShellError."""
 
     async def work(loaded: LoadedStrategy, until: asyncio.Event) -> None:
         _log.info("building states of layout %s", loaded.features.layout, extra={"action": "start"})
@@ -75,15 +81,11 @@ async def build_for_active(settings: Settings, metrics: Metrics, stop: asyncio.E
         stack.enter_context(tracing(settings, NAME))
         active = await stack.enter_async_context(active_strategy(settings, NAME, keeps_states=True))
         calm_collector()
-        beside = asyncio.create_task(build_beside(settings, active, metrics, stop), name="canary-states")
-        erasing = asyncio.create_task(erase_from_store(settings, stop), name="erasures")
-        try:
+        async with (
+            running_beside(build_beside(settings, active, metrics, stop), "canary-states"),
+            running_beside(erase_from_store(settings, stop), "erasures"),
+        ):
             await work_for_active(active, stop, work)
-        finally:
-            for task in (beside, erasing):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
 
 
 async def erase_from_store(settings: Settings, stop: asyncio.Event) -> None:
@@ -123,7 +125,11 @@ async def _ended(building: "asyncio.Task[None]") -> None:
         await building
     except ShellError as error:
         _log.error("the canary's states are not built: %s", error, extra={"action": "try again"})
-        await asyncio.sleep(BESIDE_LOOK_SECONDS)
+    except Exception:  # noqa: BLE001 - whatever a canary brings, the states of everybody else are kept current
+        _log.exception("the canary's states are not built", extra={"action": "try again"})
+    else:
+        return
+    await asyncio.sleep(BESIDE_LOOK_SECONDS)
 
 
 def calm_collector() -> None:
@@ -172,14 +178,32 @@ async def build_states(
             if triggering is not None:
                 await triggering.worker.revoked({number for _, number in lost}, hand_over_s)
 
+        if firing_for is not None:
+            keys = RedisKeys(settings.namespace, features.layout)
+            clock = await stack.enter_async_context(open_clock(settings, client, keys))
+            restore = ledger_restore(settings, client, firing_for, clock)
+            await stack.enter_async_context(running_beside(restore.run(), "ledgers"))
+            await restore.first()
         await stack.enter_async_context(stream)
-        watching = asyncio.create_task(watch_lag(stream, metrics), name="lag")
-        try:
+        async with running_beside(watch_lag(stream, metrics), "lag"):
             await consumer.run(stop)
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+
+
+def ledger_restore(settings: Settings, client: RedisClient, serving: LoadedStrategy, clock: Clock) -> LedgerRestore:
+    """What brings reservations back into the ledgers of a store that has lost them."""
+    keys, strategy = RedisKeys(settings.namespace, serving.features.layout), serving.strategy
+    holds_ms = [strategy.reservation_seconds * 1000, *(trigger.expires_ms for trigger in strategy.triggers)]
+    return LedgerRestore(
+        mark=RedisLedgerMark(client, keys),
+        rebuild=lambda: RebuildLedger(
+            ledger=RedisContactLedger(client, keys), contacts=ContactsInLog.of(strategy), clock=clock
+        ),
+        open_logs=tuple(
+            partial(open_event_stream, settings, [topic]) for topic in (PROFILE_UPDATES, RESPONSES, DECISIONS)
+        ),
+        wall_clock=SystemClock(),
+        lasting_ms=max(holds_ms),
+    )
 
 
 async def watch_lag(stream: KafkaEventStream, metrics: Metrics) -> None:
@@ -243,6 +267,7 @@ async def assemble(
             metrics,
             end_slack=0 if settings.kafka_idempotence else UNTRUSTED_END_SLACK,
             triggers=TriggerProgress(store, serving=serving),
+            ledger=RedisLedgerMark(open_to.client, keys) if serving else None,
         ),
         wall_clock=None if event_clock else wall_clock,
         arrivals=wall_clock,

@@ -21,6 +21,10 @@ _POLL_RECORDS = 5_000
 _MOST_WAITING_BYTES = 256 * 1024 * 1024
 """Everything is flushed early beyond this, so that large decision records cannot fill the memory."""
 _RETRY_SECONDS = 1.0
+URGENT_REST_SECONDS = 5.0
+"""After an urgent write the next one waits so long at least, and ten times as long as it took: going through every file
+for an erasure takes at most a tenth of the time, however many are asked for."""
+_URGENT_REST = 10
 
 
 class LogReplaced(ShellError):
@@ -65,11 +69,13 @@ class FlushPolicy:
 class _Waiting:
     since: float
     deliveries: list[Delivery]
+    urgent: bool = False
 
 
 class Archiver:
     """Moves records from a stream into an archive. `mark_of` gives the mark an archived record is recognised by,
-    `on_written` is told topic and number of records after each write."""
+    `on_written` is told topic and number of records after each write. A partition with a record that `is_urgent` is
+    written at once, if urgent writes have rested long enough."""
 
     def __init__(
         self,
@@ -78,12 +84,16 @@ class Archiver:
         policy: FlushPolicy,
         mark_of: Callable[[Delivery], str],
         on_written: Callable[[str, int], None] = lambda _topic, _records: None,
+        is_urgent: Callable[[Delivery], bool] = lambda _: False,
     ) -> None:
         self._stream = stream
         self._archive = archive
         self._policy = policy
         self._mark_of = mark_of
         self._on_written = on_written
+        self._is_urgent = is_urgent
+        self._urgent_from = 0.0
+        """When urgent records may be written again, on the loop's clock."""
         self._waiting: dict[Partition, _Waiting] = {}
         self._waiting_bytes = 0
         self._unrecognised: dict[Partition, ReadPosition] = {}
@@ -139,7 +149,9 @@ class Archiver:
                 fresh[partition].append(delivery)
                 self._next[partition] = delivery.offset + 1
         for partition, records in fresh.items():
-            self._waiting.setdefault(partition, _Waiting(now, [])).deliveries.extend(records)
+            waiting = self._waiting.setdefault(partition, _Waiting(now, []))
+            waiting.deliveries.extend(records)
+            waiting.urgent = waiting.urgent or any(map(self._is_urgent, records))
             self._waiting_bytes += sum(len(record.value or b"") for record in records)
 
     def _recognise(self, delivery: Delivery, position: ReadPosition) -> None:
@@ -158,12 +170,18 @@ class Archiver:
             )
 
     async def _flush_due(self) -> None:
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         everything = self._waiting_bytes >= _MOST_WAITING_BYTES
-        for partition, waiting in sorted(self._waiting.items()):
+        urgent = {p for p, waiting in self._waiting.items() if waiting.urgent} if now >= self._urgent_from else set()
+        for partition in sorted(self._waiting, key=lambda place: (place not in urgent, place)):
+            waiting = self._waiting[partition]
             full = len(waiting.deliveries) >= self._policy.rows
-            if everything or full or now - waiting.since >= self._policy.seconds:
+            if everything or full or partition in urgent or now - waiting.since >= self._policy.seconds:
                 await self._write(partition)
+        if urgent:
+            took = loop.time() - now
+            self._urgent_from = loop.time() + max(URGENT_REST_SECONDS, _URGENT_REST * took)
 
     async def _write(self, partition: Partition) -> None:
         waiting = self._waiting[partition]

@@ -232,6 +232,32 @@ async def test_records_wait_for_company_until_told_to_stop(tmp_path: Path) -> No
         assert archiver.archived == 10
 
 
+@pytest.mark.parametrize(
+    ("rest_s", "written"), [(5.0, [0, 0, 0, 2, 2, 2, 2, 2, 2]), (0.0, [0, 0, 0, 2, 2, 2, 3, 6, 6])]
+)
+async def test_what_is_urgent_is_written_at_once_and_then_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest_s: float, written: list[int]
+) -> None:
+    """As an erasure is, for which all files are gone through: not again and again while many are asked for."""
+    monkeypatch.setattr("services.workers.archiver.URGENT_REST_SECONDS", rest_s)
+    monkeypatch.setattr("services.workers.archiver._URGENT_REST", rest_s)
+    log = ListedLog([Delivery(DECISIONS, i % 3, i // 3, None, event(i), ()) for i in range(9)], at_a_time=1)
+    urgent = {(0, 1), (0, 2), (1, 2)}
+
+    def is_urgent(delivery: Delivery) -> bool:
+        return (delivery.partition, delivery.offset) in urgent
+
+    found = []
+    with ParquetArchive(tmp_path) as archive:
+        policy = FlushPolicy(rows=1000, seconds=3600.0)
+        archiver = Archiver(log, archive, policy, record_mark, is_urgent=is_urgent)
+        archiver.resume()
+        for _ in range(9):
+            await archiver.step()
+            found.append(archiver.archived)
+    assert found == written
+
+
 def test_a_second_archiver_is_refused(tmp_path: Path) -> None:
     with ParquetArchive(tmp_path), pytest.raises(ArchiveUnusable, match="another archiver"), ParquetArchive(tmp_path):
         pass
