@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - the library's name is lower case
 from typing import NamedTuple
 
+from decision_engine.errors import DecisionEngineError
 from decision_engine.outcomes import ContactStatus
 
 RECORD = Struct("<8sIIIIHB5xdddd")
@@ -23,6 +25,10 @@ _RESERVED, _ANY_RESPONSE = int(ContactStatus.RESERVED), int(ContactStatus.ANY_RE
 """Plain numbers: with flags every comparison makes one."""
 LOST_FLAG = 128
 """Not a contact: the mark of those a full ledger dropped. Its statuses are all of theirs, its times the newest."""
+
+
+class LedgerUnreadable(DecisionEngineError):
+    """The stored value is no list of records."""
 
 
 class Scope(IntEnum):
@@ -127,10 +133,13 @@ def contact_flags(*, mandatory: bool, outbound: bool) -> int:
 
 
 def decode_records(blob: bytes | None) -> tuple[ContactRecord, ...]:
-    """The records of one customer, oldest first; a missing ledger is an empty one."""
+    """The records of one customer, oldest first; a missing ledger is an empty one. Raises LedgerUnreadable."""
     if not blob:
         return ()
-    return tuple(map(ContactRecord._make, RECORD.iter_unpack(blob)))
+    try:
+        return tuple(map(ContactRecord._make, RECORD.iter_unpack(blob)))
+    except StructError as cause:
+        raise LedgerUnreadable(f"{len(blob)} bytes are no whole number of records") from cause
 
 
 def encode_records(records: Iterable[ContactRecord]) -> bytes:

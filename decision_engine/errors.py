@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from struct import error as StructError  # noqa: N812 - the library's name is lower case
+
+DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, StructError, TypeError, ValueError)
+"""What reading bytes raises that were written by us and are not what was written any more."""
 
 
 class DecisionEngineError(Exception):

@@ -29,6 +29,14 @@ class ArtifactUnreadable(RegistryError):
     """The model file of a version cannot be turned into a scorer."""
 
 
+class ArchiveDamaged(ModelsError):
+    """A file of the archive is not what the archiver wrote."""
+
+
+class EvidenceUnreadable(ModelsError):
+    """What is stored of online evidence is none."""
+
+
 class MatrixRefused(ModelsError):
     """A scorer was handed a matrix of another width than the schema it was fitted on."""
 

@@ -75,7 +75,7 @@ def decode_manifest(text: bytes) -> Manifest:
         body = json.loads(text)
         manifest = _from_mapping(body)
         claimed = str(body["schema_hash"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ManifestInvalid(f"manifest cannot be read: {type(error).__name__}: {error}") from error
     if claimed != manifest.schema.hash:
         raise SchemaHashMismatch(

@@ -4,7 +4,6 @@
 versions of one name sort by age and any edit of manifest or files is noticed. Text files only, never pickles.
 """
 
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from models.errors import ArtifactUnreadable, ChecksumMismatch, ManifestInvalid,
 from models.gbdt_scorer import CALIBRATION_FILE, MODEL_FILE, GbdtScorer, booster_from_text
 from models.manifest import Manifest, content_hash, decode_manifest, encode_manifest
 from models.prior_scorer import BASE_RATE_SCHEMA, PriorScorer
-from models.segment_calibration import scorer_calibration_from
+from models.segment_calibration import decode_calibration
 
 MANIFEST_FILE = "manifest.json"
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
@@ -104,14 +103,11 @@ class ModelRegistry:
         raise ArtifactUnreadable(f"{version}: unknown kind of model {manifest.kind!r}; known are gbdt and prior")
 
     def _gbdt(self, manifest: Manifest) -> GbdtScorer:
-        calibration = json.loads(self._read(manifest, CALIBRATION_FILE))
-        if not isinstance(calibration, dict):
-            raise ManifestInvalid(f"{manifest.version}: {CALIBRATION_FILE} is not an object")
         return GbdtScorer(
             version=manifest.version,
             schema=manifest.schema,
             booster=booster_from_text(self._read(manifest, MODEL_FILE).decode()),
-            calibration=scorer_calibration_from(calibration, manifest.schema),
+            calibration=decode_calibration(self._read(manifest, CALIBRATION_FILE), manifest.schema),
         )
 
     def _read(self, manifest: Manifest, name: str) -> bytes:

@@ -87,6 +87,8 @@ def _tree(fields: Mapping[str, str]) -> Tree:
         if node < 0:
             order.append(values[~node])
         elif step == 0:
+            if node in spans:
+                raise ValueError("a node that is its own ancestor, or has two parents")
             spans[node] = (len(order), 0, 0)
             stack += [(node, 1), (left[node], 0)]
         elif step == 1:

@@ -6,8 +6,10 @@ some arrive twice.
 """
 
 from collections.abc import Sequence
+from struct import error as StructError  # noqa: N812 - the library's name is lower case
 from typing import NamedTuple
 
+from decision_engine.errors import StateUnreadable
 from decision_engine.features.buckets import add_edges, add_totals, prune
 from decision_engine.features.calendar_units import Now, bucket_of
 from decision_engine.features.compiled import CompiledFeatures
@@ -57,12 +59,15 @@ class Folded(NamedTuple):
 
 
 def fold(features: CompiledFeatures, state: bytes | None, updates: Sequence[PositionedUpdate]) -> Folded:
-    """Applies the updates in the order given. Raises StateUnreadable when the state is of another layout."""
+    """Applies the updates in the order given. Raises StateUnreadable when the state is of another layout or damaged."""
     folding = _Folding(features, State() if state is None else decode_state(state, features.layout_bytes))
-    for update in updates:
-        folding.take(update)
-    changed = folding.repeated < len(updates)
-    value = folding.encoded() if changed or state is None else state
+    try:
+        for update in updates:
+            folding.take(update)
+        changed = folding.repeated < len(updates)
+        value = folding.encoded() if changed or state is None else state
+    except (LookupError, TypeError, StructError) as cause:  # checked events alone raise none of these
+        raise StateUnreadable("the stored state is damaged") from cause
     return Folded(value, folding.applied, folding.repeated, folding.duplicates, folding.late, folding.refused, changed)
 
 

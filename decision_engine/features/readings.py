@@ -6,6 +6,7 @@ all cells as one list; an attribute is a cell, or a small calculation over cells
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,17 @@ class ReadingPlan:
     """Worked out so far for signatures (`features/windows.py`)."""
     bounds: dict[tuple[int, int], NDArray[np.uint32]] = field(default_factory=dict, compare=False, repr=False)
     """Worked out so far for current buckets and numbers of signatures (likewise)."""
+
+    def tell(self, cells: Sequence[int], attributes: dict[str, Value]) -> None:
+        """Sets the attributes that the cells tell; what is zero is in the defaults already."""
+        attributes.update(compress(zip(self.plain, cells, strict=False), cells))
+        for name, total, count in self.means:
+            if cells[count]:
+                attributes[name] = cells[total] / cells[count]
+        for name, calculate in self.calculations:
+            value = calculate(cells)
+            if value is not None:
+                attributes[name] = value
 
 
 def plan_readings(

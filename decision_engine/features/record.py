@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from decision_engine.errors import DAMAGE, StateUnreadable
 from decision_engine.features.definitions import AttributeType, Value
 
 MAX_ACCOUNTS = 64
@@ -120,7 +121,8 @@ class RecordMemory:
 
 
 def view_record(document: bytes, profile_names: Mapping[str, str], attributes: dict[str, Value]) -> RecordView:
-    """The view of a stored record, without the times; sets the newest profile values as attributes."""
+    """The view of a stored record, without the times; sets the newest profile values as attributes. What a damaged one
+    raises is `errors.DAMAGE`."""
     if not document:
         return NOTHING_RECORDED
     stored, _ = _DECODE(document.decode("utf-8", "surrogatepass"))
@@ -135,9 +137,17 @@ def view_record(document: bytes, profile_names: Mapping[str, str], attributes: d
 
 
 def read_record(document: bytes, profile: tuple[str, ...]) -> Record:
-    """The record as stored; `profile` gives the attribute names their numbers in the document."""
+    """The record as stored; `profile` gives the attribute names their numbers in the document. Raises
+    StateUnreadable."""
     if not document:
         return Record()
+    try:
+        return _record(document, profile)
+    except DAMAGE as cause:
+        raise StateUnreadable("the record of the stored state is damaged") from cause
+
+
+def _record(document: bytes, profile: tuple[str, ...]) -> Record:
     stored, _ = _DECODE(document.decode("utf-8", "surrogatepass"))
     record = Record()
     for time_ms, values in stored["p"]:

@@ -7,6 +7,7 @@ that the window can move on: `stream -> bucket -> [first time, first value, last
 import json
 from dataclasses import dataclass, field
 
+from decision_engine.errors import DAMAGE, StateUnreadable
 from decision_engine.features.definitions import Value
 
 _DECODE = json.JSONDecoder().raw_decode
@@ -63,9 +64,16 @@ class Remembered:
 
 
 def read_remembered(document: bytes) -> Remembered:
-    """The values as stored."""
+    """The values as stored. Raises StateUnreadable."""
     if not document:
         return Remembered()
+    try:
+        return _remembered(document)
+    except DAMAGE as cause:
+        raise StateUnreadable("what the stored state remembers is damaged") from cause
+
+
+def _remembered(document: bytes) -> Remembered:
     stored, _ = _DECODE(document.decode("utf-8", "surrogatepass"))
     return Remembered(
         {int(slot): (time_ms, text) for slot, (time_ms, text) in stored["t"].items()},

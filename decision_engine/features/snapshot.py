@@ -6,6 +6,7 @@ from struct import Struct
 from typing import Any
 
 from decision_engine.customer import PERSONALISATION, UNKNOWN_CUSTOMER, CustomerSnapshot
+from decision_engine.errors import DAMAGE, StateUnreadable
 from decision_engine.features.calendar_units import Now
 from decision_engine.features.compiled import CompiledFeatures
 from decision_engine.features.definitions import Aggregate, Value
@@ -40,10 +41,23 @@ def read_snapshot(
     reads many at once.
 
     Without a state the customer is unknown. An erased one is unknown too, with every purpose refused.
-    Raises StateUnreadable for bytes of another layout.
+    Raises StateUnreadable for bytes of another layout and for damaged ones.
     """
     if state is None:
         return UNKNOWN_CUSTOMER
+    try:
+        return _snapshot(features, state, now_ms, memory, windows)
+    except DAMAGE as cause:
+        raise StateUnreadable("the stored state is damaged") from cause
+
+
+def _snapshot(
+    features: CompiledFeatures,
+    state: bytes,
+    now_ms: int,
+    memory: RecordMemory | None,
+    windows: Mapping[str, Value] | None,
+) -> CustomerSnapshot:
     at = Sections(state, features.layout_bytes)
     attributes = features.readings.defaults.copy()
     view = view_record if memory is None else memory.view
@@ -73,12 +87,15 @@ def read_aggregates(
     features: CompiledFeatures, state: bytes, now_ms: int, windows: Mapping[str, Value] | None = None
 ) -> dict[str, Value]:
     """Of a state as of `now_ms` what the declared features tell, without profile, products and what is derived; nothing
-    of an erased customer. `windows` as of `read_snapshot`. Raises StateUnreadable for bytes of another layout."""
+    of an erased customer. `windows` as of `read_snapshot`. Raises StateUnreadable as that does."""
     at = Sections(state, features.layout_bytes)
     if at.erased:
         return {}
     attributes = features.readings.defaults.copy()
-    _read_features(features, state, at, now_ms, attributes, windows)
+    try:
+        _read_features(features, state, at, now_ms, attributes, windows)
+    except DAMAGE as cause:
+        raise StateUnreadable("the stored state is damaged") from cause
     return attributes
 
 

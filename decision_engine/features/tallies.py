@@ -18,7 +18,7 @@ from array import array
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the library's name is lower case
 
-from decision_engine.errors import StateUnreadable
+from decision_engine.errors import DAMAGE, StateUnreadable
 from decision_engine.features.definitions import Value
 
 HEADER = Struct("<BBHIIII")
@@ -109,7 +109,10 @@ def read_tallies(section: bytes) -> Tallies:
         column.frombytes(section[at:end])
         at = end
     if values:
-        taken.values = _DECODE(section[at:].decode("utf-8", "surrogatepass"))
+        try:
+            taken.values = list(_DECODE(section[at:].decode("utf-8", "surrogatepass")))
+        except DAMAGE as cause:
+            raise StateUnreadable("the values of the stored state's tallies are damaged") from cause
     return taken
 
 

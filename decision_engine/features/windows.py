@@ -5,8 +5,6 @@ search finds where each such stretch begins, and a difference of two running tot
 for the streams of their signature: one small matrix product spreads them. Everything is exact 64-bit arithmetic.
 """
 
-from itertools import compress
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,16 +45,7 @@ class Windows:
         """Sets the attributes that the tables tell."""
         plan = self._plan
         if plan.cells.size:
-            cells = self._cells()
-            # What is zero is in the defaults already.
-            attributes.update(compress(zip(plan.plain, cells, strict=False), cells))
-            for name, total, count in plan.means:
-                if cells[count]:
-                    attributes[name] = cells[total] / cells[count]
-            for name, calculate in plan.calculations:
-                value = calculate(cells)
-                if value is not None:
-                    attributes[name] = value
+            plan.tell(self._cells(), attributes)
         if plan.extremes is not None:
             rows = ExtremeRows(self._state, self._at, self._keys, self._sums, self._day, self._hour)
             read_extremes(plan.extremes, rows, self._weights[:, plan.streams + 1 :], attributes)

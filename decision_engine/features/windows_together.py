@@ -6,7 +6,6 @@ as much however they may have wrapped round before.
 """
 
 from collections.abc import Sequence
-from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -75,14 +74,7 @@ class _Tables:
         plan = self._plan
         if plan.cells.size:
             for attributes, cells in zip(found, self._cells(), strict=True):
-                attributes.update(compress(zip(plan.plain, cells, strict=False), cells))
-                for name, total, count in plan.means:
-                    if cells[count]:
-                        attributes[name] = cells[total] / cells[count]
-                for name, calculate in plan.calculations:
-                    value = calculate(cells)
-                    if value is not None:
-                        attributes[name] = value
+                plan.tell(cells, attributes)
         if plan.extremes is not None:
             self._read_extremes(plan.extremes, found)
         if plan.since or plan.patterns.streams:

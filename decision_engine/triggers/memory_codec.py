@@ -26,6 +26,8 @@ _PROGRESS, _CONTACT, _FIRED, _MOMENT, _POSITION = 1, 2, 3, 4, 5
 _ARMED, _HAS_FIELDS, _STEP_SHIFT = 1, 2, 2
 _BY_TIMER, _HAS_SAME, _CONTACT_FIELDS, _HAS_INTENT, _PHASE_SHIFT = 1, 2, 4, 8, 4
 _COUNTER_MASK = 0xFFFF_FFFF
+_MOST_SHIFT = 70
+"""Of a varint: ten bytes hold more than 64 bits."""
 
 
 class MemoryUnreadable(ValueError):
@@ -64,7 +66,9 @@ def decode_memory(value: bytes) -> Memory:
         reader = _Reader(value, HEADER.size)
         while reader.at < len(value):
             _read_record(reader, memory)
-    except (StructError, ValueError) as cause:
+    except MemoryUnreadable:
+        raise
+    except (StructError, ValueError, RecursionError) as cause:
         raise MemoryUnreadable(str(cause)) from cause
     return memory
 
@@ -153,6 +157,8 @@ class _Reader:
             if byte < 0x80:
                 return number
             shift += 7
+            if shift > _MOST_SHIFT:
+                raise MemoryUnreadable("a number is longer than any that is written")
 
     def signed(self) -> int:
         folded = self.varint()

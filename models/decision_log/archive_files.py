@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.errors import ArchiveDamaged
+
 ARCHIVE_SCHEMA = pa.schema(
     [
         pa.field("partition", pa.int32(), nullable=False),
@@ -124,16 +126,17 @@ def without_merged(files: Sequence[ArchiveFile]) -> list[ArchiveFile]:
 def read_rows(file: ArchiveFile, columns: Sequence[str]) -> Iterator[dict[str, object]]:
     """The rows of one file in offset order, as mappings of these columns.
 
-    A file that was merged into another since it was listed is read there; one deleted for good has no rows.
+    A file that was merged into another since it was listed is read there; one deleted for good has no rows. Raises
+    ArchiveDamaged.
     """
     try:
-        parquet = pq.ParquetFile(file.path)
+        with pq.ParquetFile(file.path) as parquet:
+            for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
+                yield from batch.to_pylist()
     except FileNotFoundError:
         yield from _rows_merged(file, columns)
-        return
-    with parquet:
-        for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise ArchiveDamaged(f"{file.path} cannot be read: {error}") from error
 
 
 def _rows_merged(file: ArchiveFile, columns: Sequence[str]) -> Iterator[dict[str, object]]:

@@ -60,7 +60,7 @@ def decode_catalogue(text: str) -> dict[str, OfferFacts]:
     """The facts of such a file. Raises TrainingRefused."""
     try:
         offers = [_facts(entry) for entry in json.loads(text)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingRefused(f"the offer catalogue cannot be read: {type(error).__name__}: {error}") from error
     return {offer.offer: offer for offer in offers}
 

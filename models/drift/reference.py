@@ -137,7 +137,7 @@ def decode_reference(text: bytes) -> Reference:
             scores=_distribution_from(body["scores"]),
             delays=None if body["delays"] is None else _distribution_from(body["delays"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ManifestInvalid(f"{REFERENCE_FILE} cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -152,7 +152,7 @@ def decode_assessment(text: bytes) -> Assessment:
             Check(str(c["name"]), cast("Outcome", str(c["outcome"])), str(c["finding"])) for c in body["checks"]
         )
         return Assessment(reason=str(body["reason"]), champion=body["champion"], checks=checks)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ManifestInvalid(f"{CHECKS_FILE} cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -1,10 +1,13 @@
 """How a book is written down: cells as packed doubles, options as short JSON, names as text."""
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from decision_engine.online import OnlineLearning
+from models.errors import EvidenceUnreadable
 from models.online.book import Book
 from models.online.evidence import Cell, CellKey
 from models.online.impressions import Counted, Pending
@@ -19,9 +22,11 @@ def cell_name(key: CellKey) -> str:
 
 
 def cell_key(name: str) -> CellKey:
-    """The cell of that name."""
-    version, treatment, segment = name.split(_BETWEEN)
-    return CellKey(version, treatment, segment)
+    """The cell of that name. Raises EvidenceUnreadable."""
+    parts = name.split(_BETWEEN)
+    if len(parts) != len(CellKey._fields):
+        raise EvidenceUnreadable("the name of a cell has other parts")
+    return CellKey(*parts)
 
 
 def written_cell(cell: Cell) -> bytes:
@@ -30,14 +35,18 @@ def written_cell(cell: Cell) -> bytes:
 
 
 def read_cell(value: bytes) -> Cell:
-    """A cell as written."""
+    """A cell as written. Raises EvidenceUnreadable."""
     steps = (len(value) - 8) // 16
+    if steps < 0 or len(value) != 8 + 16 * steps:
+        raise EvidenceUnreadable(f"a cell does not have {len(value)} bytes")
     at_ms, *numbers = struct.unpack(f"<q{2 * steps}d", value)
+    if not all(map(math.isfinite, numbers)):
+        raise EvidenceUnreadable("a cell holds what is no number")
     return Cell(at_ms, numbers[:steps], numbers[steps:])
 
 
 def read_cells(found: Mapping[str, bytes]) -> dict[CellKey, Cell]:
-    """Cells by key."""
+    """Cells by key. Raises EvidenceUnreadable."""
     return {cell_key(name): read_cell(value) for name, value in found.items()}
 
 
@@ -55,8 +64,15 @@ def written_option(option: Pending) -> bytes:
 
 
 def read_option(value: bytes) -> Pending:
-    """An option as written."""
-    noted_ms, cell, exposure, seen_ms, accepted_ms, counted = json.loads(value)
+    """An option as written. Raises EvidenceUnreadable."""
+    try:
+        return _option(json.loads(value))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise EvidenceUnreadable(f"an option cannot be read: {type(error).__name__}") from error
+
+
+def _option(fields: Sequence[Any]) -> Pending:
+    noted_ms, cell, exposure, seen_ms, accepted_ms, counted = fields
     return Pending(
         noted_ms=noted_ms,
         cell=None if cell is None else CellKey(*cell),
@@ -68,7 +84,7 @@ def read_option(value: bytes) -> Pending:
 
 
 def read_book(terms: OnlineLearning, cells: Mapping[str, bytes], options: Mapping[str, bytes]) -> Book:
-    """A book as it was kept."""
+    """A book as it was kept. Raises EvidenceUnreadable."""
     return Book(terms, cells=read_cells(cells), stored=((name, read_option(value)) for name, value in options.items()))
 
 

@@ -10,7 +10,9 @@ from typing import Protocol
 
 from services.api.customer_scope import CustomerScope
 from services.api.errors import FORBIDDEN, UNAUTHENTICATED, ApiError
+from services.api.priorities import Priority
 from services.api.rate_limits import RateLimit
+from services.api.revocations import Revocations
 
 Headers = Iterable[tuple[bytes, bytes]]
 MAX_KEY_BYTES = 256
@@ -56,6 +58,8 @@ class Client:
     """The customers it may see; None: all of them. Whom it may not see does not exist for it."""
     limit: RateLimit | None = None
     """How much of a node it may use; None: what holds for everybody."""
+    priority: Priority | None = None
+    """The best class its requests may have (`api.priorities`); None: that of their channels."""
     reason_needed: bool = False
     """Whether a person has to say why before they see a customer at the screens."""
 
@@ -102,8 +106,9 @@ class OpenAccess:
 class ApiKeys:
     """Keys from the header `X-API-Key` or `Authorization: Bearer`."""
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
+    def __init__(self, keys: Sequence[ApiKey], revocations: Revocations | None = None) -> None:
         self._keys = tuple(keys)
+        self._revocations = revocations
 
     def identify(self, headers: Headers, certificate: str | None = None) -> Client:  # noqa: ARG002 - a key has none
         """The client of the key."""
@@ -116,11 +121,14 @@ class ApiKeys:
         return found
 
     def holder(self, digest: bytes) -> Client | None:
-        """The client whose key has this SHA-256; every known key is compared, so that time tells nothing."""
+        """The client whose key has this SHA-256, None where there is none or the client was revoked; every known key is
+        compared, so that time tells nothing."""
         found = None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, digest):
                 found = key.client
+        if found is not None and self._revocations is not None and self._revocations.client(found.name):
+            return None
         return found
 
 

@@ -1,7 +1,7 @@
 """Whether a customer exists for a client. One that is not in its scope is answered like one that never was."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from decision_engine.features.snapshot import read_snapshot
 from decision_engine.identifiers import CustomerId
@@ -19,6 +19,14 @@ class CustomerUnknown(ApiError):
         super().__init__(NOT_FOUND, "There is no such customer.")
 
 
+@dataclass(slots=True)
+class _StandIn:
+    """The last state that was read, of whomever: who never was takes as long to look at as somebody."""
+
+    layout: str = ""
+    state: bytes | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CustomerGuard:
     """Looks at a customer's profile only for clients whose scope asks for it."""
@@ -26,6 +34,7 @@ class CustomerGuard:
     live: Callable[[], Live]
     store: DecisionStore
     clock: Clock
+    _stand_in: _StandIn = field(default_factory=_StandIn)
 
     @classmethod
     def of(cls, runtime: ApiRuntime) -> "CustomerGuard":
@@ -53,5 +62,13 @@ class CustomerGuard:
             return False
         live = self.live()
         reading = await (live.states or self.store).read_for_decision(CustomerId(customer_id), None)
-        snapshot = read_snapshot(live.features, reading.state, self.clock.now_ms())
-        return snapshot.known and scope.has_profile(snapshot.attributes)
+        snapshot = read_snapshot(live.features, self._looked_at(live, reading.state), self.clock.now_ms())
+        in_scope = snapshot.known and scope.has_profile(snapshot.attributes)
+        return in_scope and reading.state is not None
+
+    def _looked_at(self, live: Live, state: bytes | None) -> bytes | None:
+        """The state, or what stands in for one that is not there."""
+        last = self._stand_in
+        if state is not None:
+            last.layout, last.state = live.features.layout, state
+        return last.state if last.layout == live.features.layout else state

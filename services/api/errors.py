@@ -48,11 +48,13 @@ OVERLOADED = ProblemKind(429, "too-many-requests", "Too many requests at once", 
 HEADERS_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers are larger than allowed", close=True)
 INTERNAL = ProblemKind(500, "internal", "The service failed")
 UNAVAILABLE = ProblemKind(503, "unavailable", "The service cannot take this now", retry=True)
+OVERLOADED_NODE = ProblemKind(503, "overloaded", "More is asked of this node than it can do in time", retry=True)
 IN_FLIGHT = ProblemKind(503, "in-flight", "The same request is still being answered", retry=True)
 
 KINDS = (
     MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, CONFLICT, TAKEN, TOO_LARGE,
-    UNSUPPORTED, REFUSED, INVALID, OVERLOADED, HEADERS_TOO_LARGE, INTERNAL, UNAVAILABLE, IN_FLIGHT,
+    UNSUPPORTED, REFUSED, INVALID, OVERLOADED, HEADERS_TOO_LARGE, INTERNAL, UNAVAILABLE,
+    OVERLOADED_NODE, IN_FLIGHT,
 )  # fmt: skip
 TABLE: tuple[tuple[type[Exception], ProblemKind, str], ...] = (
     (IdempotencyConflict, CONFLICT, "Use a new request_id for a new question."),

@@ -18,7 +18,9 @@ import orjson
 from services.api.authentication import ApiScope, Client, Headers
 from services.api.customer_scope import CustomerScope
 from services.api.errors import UNAUTHENTICATED, UNAVAILABLE, ApiError
+from services.api.priorities import Priority
 from services.api.rate_limits import RateLimit
+from services.api.revocations import Revocations
 from services.api.signing_keys import SigningKey, SigningKeys
 from services.use_cases.decide_firing import CLIENT
 
@@ -59,22 +61,31 @@ class SigningKeyUnknown(TokenRefused):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a token says, how long it holds, and the certificate that it is bound to."""
+    """What a token says, how long it holds, the certificate that it is bound to, its own id and that of its key."""
 
     client: Client
     until_s: float
     certificate: str | None
+    token_id: str | None
+    key_id: str
 
 
 class JsonWebTokens:
     """Tokens from the header `Authorization: Bearer`. `now_s` is the wall clock."""
 
-    def __init__(self, keys: SigningKeys, terms: TokenTerms, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        keys: SigningKeys,
+        terms: TokenTerms,
+        now_s: Callable[[], float] = time.time,
+        revocations: Revocations | None = None,
+    ) -> None:
         if not 0 <= terms.skew_s <= MOST_SKEW_SECONDS:
             raise ValueError(f"clocks may be 0 to {MOST_SKEW_SECONDS} s apart")
         self.keys = keys
         self._terms = terms
         self._now_s = now_s
+        self._revocations = Revocations() if revocations is None else revocations
         self._known: dict[bytes, _Known] = {}
         self._generation = keys.generation
         self._jws = jwt.PyJWS()
@@ -97,6 +108,9 @@ class JsonWebTokens:
             raise TokenRefused("it has expired")
         if known.certificate is not None and known.certificate != certificate:
             raise TokenRefused("it is bound to another certificate")
+        # Asked each time: what is revoked may be known by now.
+        if self._revocations.token(known.token_id, known.key_id) or self._revocations.client(known.client.name):
+            raise TokenRefused("it was revoked")
         return known.client
 
     def _verified(self, token: bytes) -> _Known:
@@ -118,7 +132,10 @@ class JsonWebTokens:
         audience = claims.get("aud")
         if self._terms.audience not in (audience if isinstance(audience, list) else [audience]):
             raise TokenRefused("it is meant for another service")
-        return _Known(client_of(claims, self._terms.client_claim), until_s, _bound_to(claims))
+        client, token_id = client_of(claims, self._terms.client_claim), claims.get("jti")
+        if not isinstance(token_id, str | None):
+            raise TokenRefused("its jti is no text")
+        return _Known(client, until_s, _bound_to(claims), token_id, header["kid"])
 
     def _key(self, header: Mapping[str, Any]) -> SigningKey:
         """The key that the header names. Its algorithm is the key's to say; nothing else of the header is followed."""
@@ -166,6 +183,7 @@ def client_of(claims: Mapping[str, Any], client_claim: str) -> Client:
         scopes = {word.removeprefix(_SCOPE_PREFIX) for word in _words(claims.get("scope", claims.get("scp", [])))}
         customers = claims.get("kairos_customers")
         limit = claims.get("kairos_limit")
+        priority = claims.get("kairos_priority")
         if not isinstance(recipient, str | None) or not isinstance(reason_needed, bool):
             raise ValueError("of another type")
         return Client(
@@ -175,6 +193,7 @@ def client_of(claims: Mapping[str, Any], client_claim: str) -> Client:
             recipient=recipient,
             customers=None if customers is None else CustomerScope.of(customers),
             limit=None if limit is None else RateLimit.of(limit),
+            priority=None if priority is None else Priority.of(priority),
             reason_needed=reason_needed,
         )
     except ValueError as error:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from decision_engine.identifiers import CustomerId
 from decision_engine.online import OnlineTable
 from services.api.authentication import Authenticator
+from services.api.load_gate import LoadGate
+from services.api.load_limit import LoadTerms
 from services.api.rate_limits import Admission, Room
 from services.api.stream_feed import OutboundFeed
 from services.api.stream_response import StreamLimits
@@ -80,8 +82,8 @@ class ApiRuntime:
     """Open ports and plain values.
 
     `live` answers what decides now. `exposition` gives the metrics page and its content type. `checks` are what
-    readiness asks, by name. At most `max_in_flight` decisions and responses are worked on at once; more are
-    refused, so that those taken stay within their deadlines.
+    readiness asks, by name. `gate` refuses decisions and responses so that those taken stay within their deadlines;
+    without one the routes make their own, which never lets more than `max_in_flight` in.
     """
 
     live: Callable[[], Live]
@@ -151,5 +153,5 @@ class ApiRuntime:
     """How much of this node each client uses."""
     other_requests: Room = field(default_factory=lambda: Room(64))
     """Whatever is neither a decision nor a response; these have room of their own."""
-    max_in_flight: int = 64
-    """At a millisecond of processor time each, the last one admitted still meets the default deadline."""
+    gate: LoadGate | None = None
+    max_in_flight: int = LoadTerms().most

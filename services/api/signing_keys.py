@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from services.ports import Metrics, ShellError
+from services.use_cases.running_beside import running_beside
 
 LOOK_UP_SECONDS = 10.0
 """An unknown key id has the keys fetched at once, but no sooner than that after the last time."""
@@ -90,18 +91,16 @@ class SigningKeys:
     async def following(self, refresh_s: float) -> AsyncIterator["SigningKeys"]:
         """Fetched now, and again and again until leaving."""
         await self.refresh()
-        following = asyncio.create_task(self._follow(refresh_s), name="following-signing-keys")
-        try:
+        async with running_beside(self._follow(refresh_s), "following-signing-keys"):
             yield self
-        finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
 
     async def _follow(self, refresh_s: float) -> None:
         while True:
             await asyncio.sleep(refresh_s if self._keys else min(refresh_s, LOOK_UP_SECONDS))
-            await self.refresh()
+            try:
+                await self.refresh()
+            except Exception:  # noqa: BLE001 - with the keys of before tokens are taken; nobody would be let in without
+                _log.exception("the keys of tokens were not fetched", extra={"action": "the last ones are kept"})
 
     async def _refresh(self) -> None:
         outcome = "failed"
@@ -141,10 +140,12 @@ def _usable(entry: Any) -> SigningKey | None:
     """The key, None where it is not for signatures, too weak, or of a kind that is not taken."""
     if not isinstance(entry, dict) or not isinstance(entry.get("kid"), str) or not entry["kid"]:
         return None
-    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+    uses = entry.get("key_ops", ["verify"])
+    if entry.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         return None
-    algorithms = {name for name, kind in _ALGORITHMS.items() if kind == entry.get("kty")}
-    algorithms &= {entry.get("alg", name) for name in algorithms}
+    algorithms = {
+        name for name, kind in _ALGORITHMS.items() if kind == entry.get("kty") and entry.get("alg", name) == name
+    }
     if not algorithms:
         return None
     public = {name: part for name, part in entry.items() if name in ("kty", "n", "e", "crv", "x", "y")}

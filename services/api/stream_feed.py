@@ -8,13 +8,14 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from services.api.stream_waiting import Waiting, Whose
 from services.ports import BusUnavailable, Clock, Delivery, Metrics
 from services.use_cases.outbound_messages import OutboundMessage, OutboundUnreadable, read_outbound
+from services.use_cases.running_beside import running_beside
 
 Partition = tuple[str, int]
 """Topic and partition."""
@@ -110,14 +111,11 @@ class OutboundFeed:
         """Follows the topic while the context lasts; leaving ends the streams."""
         async with self.open_log() as log:
             await self._begin(log)
-            follower = asyncio.create_task(self._follow(log), name="outbound-feed")
-            try:
-                yield self
-            finally:
-                self.end()
-                follower.cancel()
-                with suppress(asyncio.CancelledError):
-                    await follower
+            async with running_beside(self._follow(log), "outbound-feed"):
+                try:
+                    yield self
+                finally:
+                    self.end()
 
     def end(self) -> None:
         """No stream goes on after this."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from services.api.authentication import Client
 from services.api.bodies import Receive, Scope, Send
 from services.api.errors import OVERLOADED, ApiError
+from services.api.rate_limits import UNCLASSED
 from services.ports import Metrics
 
 ABORT = "kairos.abort"
@@ -31,6 +32,10 @@ class StreamLimits:
     heartbeat_s: float = 15.0
 
 
+Holds = Callable[[], Awaitable[bool]]
+"""Whether the reader would be let in again now: a stream does not outlive its token, key or session."""
+
+
 class StreamAdmission:
     """Counts the streams that are open, by client."""
 
@@ -43,7 +48,7 @@ class StreamAdmission:
         """Room for one more stream; answers how it is given back. Raises ApiError."""
         own = self._open.get(client.name, 0)
         if own >= self._limits.per_client or sum(self._open.values()) >= self._limits.in_all:
-            self._metrics.count("shed_total", reason="streams")
+            self._metrics.count("shed_total", reason="streams", priority=UNCLASSED)
             raise ApiError(OVERLOADED, "Too many streams are open; close some, or try again shortly.")
         self._open[client.name] = own + 1
         self._show()
@@ -61,12 +66,17 @@ class StreamAdmission:
 
 
 class EventStreamResponse(Response):
-    """Server-sent events from a generator of frames."""
+    """Server-sent events from a generator of frames, as long as what the reader was let in by `holds`."""
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, frames: AsyncGenerator[bytes, None], limits: StreamLimits, metrics: Metrics, give_back: Callable[[], None]
+        self,
+        frames: AsyncGenerator[bytes, None],
+        limits: StreamLimits,
+        metrics: Metrics,
+        give_back: Callable[[], None],
+        holds: Holds,
     ) -> None:
         super().__init__(status_code=200, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
@@ -74,6 +84,7 @@ class EventStreamResponse(Response):
         self._limits = limits
         self._metrics = metrics
         self._give_back = give_back
+        self._holds = holds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -104,7 +115,10 @@ class EventStreamResponse(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._frames) as frames:
-            async for frame in frames:
+            async for frame in frames:  # heartbeats, too: so it is asked again and again
+                if not await self._holds():
+                    self._metrics.count("stream_cut_off_total", reason="access_ended")
+                    break
                 async with asyncio.timeout(self._limits.send_s):
                     await send({"type": "http.response.body", "body": frame, "more_body": True})
         async with asyncio.timeout(self._limits.send_s):

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 
 from services.api.authentication import ApiScope, Client
+from services.api.callers import access_holds, identified
 from services.api.customer_guard import CustomerGuard
 from services.api.errors import FORBIDDEN, INVALID, UNAVAILABLE, ApiError, FieldError
 from services.api.routes import may_stay
@@ -48,6 +49,7 @@ def stream_routes(runtime: ApiRuntime) -> APIRouter:
         responses=answers,
     )
     async def stream(
+        request: Request,
         client: Annotated[Client, reader],
         channel: ChannelText,
         recipient: RecipientText = None,
@@ -65,7 +67,8 @@ def stream_routes(runtime: ApiRuntime) -> APIRouter:
         audience = Audience(channel=channel, recipient=recipient, customer_id=customer_id, customers=seen)
         limits = runtime.stream_limits
         session = StreamSession(runtime.outbound, replay, audience, cursor, limits.heartbeat_s)
-        return EventStreamResponse(session.frames(), limits, runtime.metrics, give_back)
+        holds = access_holds(lambda: identified(runtime, request.scope))
+        return EventStreamResponse(session.frames(), limits, runtime.metrics, give_back, holds)
 
     return router
 

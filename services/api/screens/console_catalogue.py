@@ -1,6 +1,6 @@
 """The catalogue: offers to look through, an offer's page, and every change to it, as edits of a draft."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import INVALID, ApiError
+from services.api.screens.console_edits import Change, sent_texts, try_change, work_after
 from services.api.screens.console_fields import Posted, Shown, choices_in_words, known_lists, texts_of
 from services.api.screens.console_frame import Console, go
 from services.api.screens.console_offer_view import OfferPage
@@ -22,7 +23,6 @@ from services.use_cases.authoring.entry_text import entry_text, with_entry_text
 from services.use_cases.authoring.new_offer import MOST_TREATMENTS, CapWords, add_offer
 from services.use_cases.authoring.source_nodes import SourceMap, plain, text_at
 
-Change = Callable[[Work], Changed]
 FIRST_TREATMENTS = 2
 
 
@@ -69,20 +69,13 @@ def _making(router: APIRouter, desk: Desk, console: Console) -> None:
         work = await console.works.open(where)
         texts = texts_of((await visit.form()).fields)
         words = CapWords(by_locale={each: desk.words.text("console.cap_text", each) for each in work.locales})
-        made: list[Changed] = []
-
-        async def act() -> None:
-            changed = add_offer(work.sources, work.files, work.strategy, texts, words)
-            made.append(changed)
-            if not changed.faults:
-                await console.works.save(work, changed.files, visit.client.name)
-
-        refusal = await console.attempt(act)
-        if refusal is not None or not made or made[0].faults or made[0].place is None:
-            faults = made[0].faults if made else {}
-            posted = Posted(form="new", texts=texts, faults=faults, refusal=refusal.text if refusal else "")
-            return _new_form(console, visit, work, posted)
-        node = work.sources.at(made[0].files, made[0].place)
+        tried = await try_change(
+            console, visit, work, lambda work: add_offer(work.sources, work.files, work.strategy, texts, words)
+        )
+        made = tried.changed
+        if tried.saved is None or made is None or made.place is None:
+            return _new_form(console, visit, work, tried.shown_again("new", texts))
+        node = work.sources.at(made.files, made.place)
         return go(f"{work.path}/offers/{text_at(node.node, ('name',)) if node else ''}")
 
 
@@ -93,7 +86,7 @@ def _changing(router: APIRouter, desk: Desk, console: Console) -> None:
     async def change(where: str, name: str, visit: Annotated[Visit, author]) -> Response:
         work = await console.works.open(where, visit.request.query_params.get("revision", ""))
         form = await visit.form()
-        texts = texts_of({key: values for key, values in form.fields.items() if not key.startswith("_")})
+        texts = sent_texts(form)
         how = _change(work, name, form.need("_form"), form.one("_ref"), texts)
         return await _changed(console, visit, work, name, Sent(form.need("_form"), texts, how))
 
@@ -163,23 +156,11 @@ def _own_place(work: Work, name: str, ref: str) -> Place:
 
 
 async def _changed(console: Console, visit: Visit, work: Work, name: str, sent: "Sent") -> Response:
-    made: list[Changed] = []
-    after = [work]
-
-    async def act() -> None:
-        made.append(sent.how(work))
-        if not made[0].faults:
-            after[0] = await console.works.save(work, made[0].files, visit.client.name)
-
-    refusal = await console.attempt(act)
-    posted = Posted.nothing()
-    if refusal is not None:
-        after[0] = await console.works.open(work.where)
-    if refusal is not None or made[0].faults:
-        faults = made[0].faults if made else {}
-        posted = Posted(form=sent.form, texts=sent.texts, faults=faults, refusal=refusal.text if refusal else "")
-    values = _offer_values(console, visit, after[0], name, posted)
-    return console.fragment(visit, "console/offer_parts.html", after[0], **values, saved=not posted.form)
+    tried = await try_change(console, visit, work, sent.how)
+    after = await work_after(console, work, tried)
+    posted = tried.shown_again(sent.form, sent.texts) if tried.saved is None else Posted.nothing()
+    values = _offer_values(console, visit, after, name, posted)
+    return console.fragment(visit, "console/offer_parts.html", after, **values, saved=tried.saved is not None)
 
 
 @dataclass(frozen=True, slots=True)

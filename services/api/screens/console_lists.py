@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import INVALID, ApiError
+from services.api.screens.console_edits import sent_texts, try_change, work_after
 from services.api.screens.console_fields import (
     FormField,
     Posted,
@@ -17,7 +18,6 @@ from services.api.screens.console_fields import (
     Shown,
     choices_in_words,
     known_lists,
-    texts_of,
 )
 from services.api.screens.console_frame import Console
 from services.api.screens.console_work import Work, place_of
@@ -110,26 +110,12 @@ def _changing(router: APIRouter, console: Console, author: Any) -> None:
             raise ApiError(INVALID, f"There is no list {place}.")
         work = await console.works.open(where, visit.request.query_params.get("revision", ""))
         form = await visit.form()
-        texts = texts_of({key: values for key, values in form.fields.items() if not key.startswith("_")})
-        made: list[Changed] = []
-        after = [work]
-
-        async def act() -> None:
-            made.append(_change(work, place, form.need("_form"), form.one("_ref"), texts))
-            if not made[0].faults:
-                after[0] = await console.works.save(work, made[0].files, visit.client.name)
-
-        refusal = await console.attempt(act)
-        posted = Posted.nothing()
-        if refusal is not None:
-            after[0] = await console.works.open(where)
-        if refusal is not None or made[0].faults:
-            faults = made[0].faults if made else {}
-            posted = Posted(
-                form=form.need("_form"), texts=texts, faults=faults, refusal=refusal.text if refusal else ""
-            )
-        values = _values(after[0], visit, place, posted)
-        return console.fragment(visit, "console/sheet_parts.html", after[0], **values, saved=not posted.form)
+        name, ref, texts = form.need("_form"), form.one("_ref"), sent_texts(form)
+        tried = await try_change(console, visit, work, lambda work: _change(work, place, name, ref, texts))
+        after = await work_after(console, work, tried)
+        posted = tried.shown_again(name, texts) if tried.saved is None else Posted.nothing()
+        values = _values(after, visit, place, posted)
+        return console.fragment(visit, "console/sheet_parts.html", after, **values, saved=tried.saved is not None)
 
 
 def _change(work: Work, sheet: str, form: str, ref: str, texts: Mapping[str, str]) -> Changed:

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from services.api.authentication import ApiScope
 from services.api.errors import INVALID, ApiError
+from services.api.screens.console_edits import sent_texts, try_change, work_after
 from services.api.screens.console_fields import (
     FormField,
     Posted,
@@ -16,7 +17,6 @@ from services.api.screens.console_fields import (
     Shown,
     choices_in_words,
     known_lists,
-    texts_of,
 )
 from services.api.screens.console_frame import Console, go
 from services.api.screens.console_work import Work, place_of
@@ -110,29 +110,18 @@ def _changing(router: APIRouter, desk: Desk, console: Console) -> None:
     async def change(where: str, name: str, visit: Annotated[Visit, author]) -> Response:
         work = await console.works.open(where, visit.request.query_params.get("revision", ""))
         form = await visit.form()
-        texts = texts_of({key: values for key, values in form.fields.items() if not key.startswith("_")})
-        made: list[Changed] = []
-        after = [work]
-
-        async def act() -> None:
-            made.append(_change(work, name, form.one("_form"), form.one("_ref"), texts))
-            if not made[0].faults:
-                after[0] = await console.works.save(work, made[0].files, visit.client.name)
-
-        refusal = await console.attempt(act)
-        if refusal is None and not made[0].faults:
-            if form.one("_form") == "drop":
+        act, ref, texts = form.one("_form"), form.one("_ref"), sent_texts(form)
+        tried = await try_change(console, visit, work, lambda work: _change(work, name, act, ref, texts))
+        after = await work_after(console, work, tried)
+        if tried.saved is not None:
+            if act == "drop":
                 return go(f"{work.path}/triggers")
             if name == NEW:
                 return go(f"{work.path}/triggers/{texts.get('name', '').strip()}")
-            values = _values(after[0], visit, after[0].entry("trigger", name), Posted.nothing())
-            return console.fragment(visit, "console/trigger_parts.html", after[0], **values, saved=True)
-        work = await console.works.open(where) if refusal else work
-        faults = made[0].faults if made else {}
-        posted = Posted(form="trigger", texts=texts, faults=faults, refusal=refusal.text if refusal else "")
-        entry = None if name == NEW else work.entry("trigger", name)
-        values = _values(work, visit, entry, posted)
-        return console.fragment(visit, "console/trigger_parts.html", work, **values, saved=False)
+        entry = None if name == NEW else after.entry("trigger", name)
+        posted = tried.shown_again("trigger", texts) if tried.saved is None else Posted.nothing()
+        values = _values(after, visit, entry, posted)
+        return console.fragment(visit, "console/trigger_parts.html", after, **values, saved=tried.saved is not None)
 
 
 def _change(work: Work, name: str, form: str, ref: str, texts: Mapping[str, str]) -> Changed:

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from decision_engine.identifiers import CustomerId
 from services.api.authentication import ApiScope, Client
+from services.api.callers import access_holds
 from services.api.errors import FORBIDDEN, INVALID, NOT_FOUND, TAKEN, UNAVAILABLE, ApiError
 from services.api.runtime import LeadPorts
 from services.api.screens.desk import Desk
@@ -234,7 +235,8 @@ def _add_stream(router: APIRouter, inbox: Inbox, visitor: Any) -> None:
             shown=shown,
         )  # fmt: skip
         live = InboxStream(session, inbox.board, recipient, lambda standing: _stands(visit, standing))
-        return EventStreamResponse(live.frames(), limits, runtime.metrics, give_back)
+        holds = access_holds(lambda: inbox.desk.sessions.client(visit.request))
+        return EventStreamResponse(live.frames(), limits, runtime.metrics, give_back, holds)
 
 
 def _shown(inbox: Inbox, visit: Visit, show: str, name: str, data: bytes) -> bytes:

@@ -122,6 +122,9 @@ def theme_of(request: Request) -> str:
 
 def local_path(wanted: str) -> str:
     """Where to go next: a path of these screens, never another site."""
-    parts = urlsplit(wanted)
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:  # an address that is none, such as `//[`
+        return "/"
     safe = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.netloc and "\n" not in wanted
     return wanted if safe and wanted.isprintable() else "/"

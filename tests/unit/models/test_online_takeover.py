@@ -170,6 +170,8 @@ async def test_beyond_the_ceiling_options_are_passed_over_and_counted(caplog: py
 class ScanningClient:
     """A hash read in two parts, between which another owner writes; each part is as of its own moment."""
 
+    tags = ()
+
     def __init__(self) -> None:
         self.header = b"old"
 

@@ -283,7 +283,18 @@ async def test_a_key_that_is_withdrawn_opens_nothing_any_more(tokens: JsonWebTok
 
 
 @pytest.mark.parametrize(
-    "document", [b"", b"{", b"[]", b'{"keys": []}', b'{"keys": 7}', b'{"keys": [7]}', b" " * 300_000]
+    "document",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"keys": []}',
+        b'{"keys": 7}',
+        b'{"keys": [7]}',
+        b" " * 300_000,
+        b'{"keys": [{"kid": "e1", "kty": "EC", "key_ops": 0.5}]}',
+        b'{"keys": [{"kid": "e1", "kty": "EC", "alg": [1]}]}',
+    ],
 )
 async def test_a_faulty_key_set_leaves_the_last_good_one(tokens: JsonWebTokens, issuer: Any, document: bytes) -> None:
     async def faulty() -> bytes:
