@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from time import process_time
 
 from event_schemas.control import KillSwitch, StrategyAct
 from services.use_cases.governance import acts
@@ -18,6 +19,8 @@ from services.use_cases.governance.chain import Chain, ChainedEvent, Head, chain
 
 BEGAN = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 LOGS = 100
+EDITS, RECORDS = 1_000, 20_000
+LEAST_A_SECOND = 50_000
 Log = list[bytes | None]
 Manipulation = Callable[[random.Random, Sequence[bytes]], Log]
 
@@ -135,18 +138,48 @@ def tamper(logs: int, seed: int) -> tuple[Counter[str], Counter[str], int]:
     return tried, missed, wrong
 
 
+def single_bytes(edits: int, seed: int) -> int:
+    """Of so many edits of one byte of some log, how many are found."""
+    draw, found = random.Random(seed), 0
+    logs = [made_log(draw) for _ in range(20)]
+    heads = [verified(list(log), None, None)[1] for log in logs]
+    for _ in range(edits):
+        which = draw.randrange(len(logs))
+        found += bool(verified(changed(draw, logs[which]), heads[which], None)[0])
+    return found
+
+
+def records_a_second(records: int, seed: int) -> float:
+    """How many records of a long log are verified in a second of processor time."""
+    draw, chain, log = random.Random(seed), Chain(), list[bytes]()
+    for number in range(records):
+        log.append(written(act(number, draw), chain.head))
+        chain.take(log[-1])
+    began_s = process_time()
+    faults, _ = verified(list(log), chain.head, None)
+    took_s = process_time() - began_s
+    if faults:
+        raise RuntimeError(faults[0])
+    return records / took_s
+
+
 def main() -> int:
     """Status 1 when anything is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", type=int, default=LOGS)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--edits", type=int, default=EDITS, help="of one byte each")
+    parser.add_argument("--records", type=int, default=RECORDS, help="of the log whose verification is timed")
     args = parser.parse_args()
     tried, missed, wrong = tamper(args.logs, args.seed)
     for name, number in tried.items():
         print(f"{name.replace('_', ' ')}: {number - missed[name]} of {number} found")
     total, found = sum(tried.values()), sum(tried.values()) - sum(missed.values())
     print(f"{found} of {total} manipulations found; {wrong} of {args.logs} untouched logs called broken")
-    return 1 if missed or wrong else 0
+    alone = single_bytes(args.edits, args.seed)
+    rate = records_a_second(args.records, args.seed)
+    print(f"{alone} of {args.edits} edits of one byte found; {rate:,.0f} records verified a second of processor time")
+    return 1 if missed or wrong or alone < args.edits or rate < LEAST_A_SECOND else 0
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ IMPLEMENTED = {
     "models": "loadtests.evidence_models",
     "screens": "loadtests.evidence_screens",
     "operations": "loadtests.evidence_operations",
+    "performance": "loadtests.evidence_performance",
 }
 
 

@@ -11,6 +11,45 @@ SECURITY = (
         quick=False,
     ),
     claim(
+        "no input breaks a decoder",
+        "1,000,000 inputs over every reader of what comes from outside: only declared errors, none over 100 ms",
+        ["loadtests.decoder_fuzz"],
+        timeout=3600,
+        quick=False,
+    ),
+    claim(
+        "what hostile clients send is refused",
+        "26 kinds of bad bodies and headers: a problem each, loop busy < 50 ms, small ones < 5 ms CPU, RSS + < 5 MB",
+        ["loadtests.hostile_http"],
+        timeout=300,
+    ),
+    claim(
+        "slow clients cost others nothing",
+        "500 half-sent requests: closed within 10 s, p99 of others at most 20 % above rounds without",
+        ["loadtests.slow_clients"],
+        timeout=600,
+        quick=False,
+    ),
+    claim(
+        "a greedy client costs others nothing",
+        "twice the limit asked: limit +-2 % taken, the rest 429 with Retry-After; p99 of others at most 10 % above",
+        ["loadtests.slow_clients", "--greedy"],
+        timeout=600,
+        quick=False,
+    ),
+    claim(
+        "foreign and absent look alike",
+        "every operation about a customer: the same 404, bytes and headers; times apart by no more than chance",
+        ["loadtests.foreign_ids"],
+        timeout=300,
+    ),
+    claim(
+        "forged answers are refused",
+        "1,000 tracking ids guessed around a real one: 1,000 refused, nothing published",
+        ["pytest", "-q", "tests/unit/security/test_security_matrix.py", "-k", "forged"],
+        timeout=120,
+    ),
+    claim(
         "controls of security",
         "every test of the table of docs/security.md: tokens, TLS, scopes by route, foreign ids, limits, secrets",
         ["pytest", "-q", "tests/unit/security", "tests/unit/api"],
@@ -117,8 +156,34 @@ DEPLOYMENT = (
     ),
 )
 
+UPGRADING = (
+    claim(
+        "rolling restarts",
+        "two API nodes and three state builders under load, each restarted by SIGTERM, each builder killed: no failed "
+        "request, gone within 10 s, no event lost or doubled by an independent fold of the log",
+        ["loadtests.rolling_restarts", "--seconds", "60"],
+        timeout=900,
+        quick=False,
+    ),
+    claim(
+        "rolling upgrade",
+        "two layouts of states, and the release before beside this one with a step back half-way, under load: no "
+        "failed request, every state, contact and answer by an independent fold of the log",
+        ["pytest", "-q", "tests/integration/test_rolling_upgrade.py"],
+        timeout=900,
+        quick=False,
+    ),
+    claim(
+        "events of two releases",
+        "every event the release before wrote is read whole, field by field; newer fields of our own are passed over",
+        ["pytest", "-q", "tests/unit/event_schemas"],
+        timeout=300,
+    ),
+)
+
 CLAIMS = (
     *SECURITY,
     *PRIVACY,
     *DEPLOYMENT,
+    *UPGRADING,
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, cast
 
 from decision_engine.errors import DecisionEngineError
+from models.errors import ModelsError
 from services.ports import ShellError
 
 COMMANDS = {
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         return cast("int", args.run(args))
-    except (ShellError, DecisionEngineError) as error:
+    except (ShellError, DecisionEngineError, ModelsError) as error:
         print(f"kairos {args.command}: {str(error) or type(error).__doc__}", file=sys.stderr)  # noqa: T201
         return 1
     except KeyboardInterrupt:

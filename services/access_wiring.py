@@ -7,7 +7,11 @@ from services.adapters.jwks_source import jwks_source
 from services.api.authentication import Authenticator, OpenAccess
 from services.api.json_web_tokens import JsonWebTokens, TokenTerms
 from services.api.keys_file import load_api_keys
+from services.api.load_gate import LoadGate
+from services.api.load_limit import LoadTerms
+from services.api.priorities import ChannelPriorities
 from services.api.rate_limits import Admission, RateLimit
+from services.api.revocations import Revocations
 from services.api.runtime import Check
 from services.api.signing_keys import SigningKeys
 from services.api.tls import TlsFiles
@@ -18,8 +22,10 @@ from services.settings import Settings
 @asynccontextmanager
 async def open_authenticator(settings: Settings, metrics: Metrics) -> AsyncIterator[Authenticator]:
     """Who tells clients apart. Raises SettingsInvalid."""
+    revocations = Revocations(settings.revoked_file, metrics)
     if settings.auth == "api_key" and settings.api_keys_file is not None:
-        yield load_api_keys(settings.api_keys_file)
+        async with revocations.following():
+            yield load_api_keys(settings.api_keys_file, revocations)
     elif settings.auth == "jwt" and settings.jwks is not None and settings.jwt_issuer is not None:
         terms = TokenTerms(
             issuer=settings.jwt_issuer,
@@ -28,8 +34,8 @@ async def open_authenticator(settings: Settings, metrics: Metrics) -> AsyncItera
             skew_s=settings.jwt_skew_seconds,
         )
         keys = SigningKeys(jwks_source(settings.jwks), metrics)
-        async with keys.following(settings.jwks_refresh_seconds):
-            yield JsonWebTokens(keys, terms)
+        async with keys.following(settings.jwks_refresh_seconds), revocations.following():
+            yield JsonWebTokens(keys, terms, revocations=revocations)
     elif settings.auth == "off":
         yield OpenAccess()
     else:
@@ -49,6 +55,23 @@ def admission(settings: Settings, metrics: Metrics) -> Admission:
         at_once=settings.client_at_once or None,
     )
     return Admission(limit, metrics)
+
+
+TURN_SHARE = 0.08
+"""Of a decision's budget, for one turn of the loop: it needs some six."""
+_PLACES_A_MS, _LEAST_PLACES = 0.64, 16
+"""The room is never smaller than what meets the budget at a millisecond of processor time each, by far."""
+
+
+def load_gate(settings: Settings, metrics: Metrics) -> LoadGate:
+    """Who is let in when there is less room than is asked for."""
+    budget_ms = settings.decision_timeout_ms
+    terms = LoadTerms(
+        target_s=TURN_SHARE * budget_ms / 1000,
+        least=min(LoadTerms().least, max(_LEAST_PLACES, round(_PLACES_A_MS * budget_ms))),
+        most=settings.max_in_flight,
+    )
+    return LoadGate(terms, ChannelPriorities.parse(settings.channel_priorities), metrics)
 
 
 def tls_files(settings: Settings) -> TlsFiles | None:

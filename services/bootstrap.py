@@ -20,7 +20,7 @@ from decision_engine.strategy import Strategy
 from event_schemas.topics import CONTROL, CONVERSIONS, DECISIONS, OUTBOUND, STATE_TOPICS
 from models.compatibility import available_columns
 from models.registry import ModelRegistry
-from services.access_wiring import access_checks, admission, open_authenticator
+from services.access_wiring import access_checks, admission, load_gate, open_authenticator
 from services.adapters.artifact_model_provider import ArtifactModelProvider
 from services.adapters.control_topic import ControlTopic, Handler, NodeIdentity
 from services.adapters.file_strategy_source import load_strategy_file, load_strategy_texts
@@ -67,6 +67,8 @@ from services.settings import Settings
 from services.strategy_switching import SwitchTools, following_versions
 from services.threaded_archive import ThreadedArchive
 from services.use_cases.authoring.tools import AuthoringTools
+from services.use_cases.circuit_breaker import CircuitBreaker
+from services.use_cases.circuit_watch import watched_circuit
 from services.use_cases.governance.chain import CHAINED_TYPES
 from services.use_cases.governance.log import GovernanceLog
 from services.use_cases.kill_switches import KILL_SWITCH_SET, KillSwitches
@@ -129,10 +131,13 @@ def strategy_finder(settings: Settings) -> Callable[[str], PreparedStrategy | No
     return strategy_of
 
 
-def open_publisher(settings: Settings) -> KafkaEventPublisher:
+def open_publisher(settings: Settings, breaker: CircuitBreaker | None = None) -> KafkaEventPublisher:
     """The way onto the bus, to be entered."""
     return KafkaEventPublisher(
-        settings.kafka_bootstrap_servers, idempotence=settings.kafka_idempotence, security=bus_security(settings)
+        settings.kafka_bootstrap_servers,
+        idempotence=settings.kafka_idempotence,
+        security=bus_security(settings),
+        breaker=breaker,
     )
 
 
@@ -196,24 +201,24 @@ async def _open_untouched(settings: Settings, pools: RedisVolumeHolds) -> None:
 
 
 @asynccontextmanager
-async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
-    """Everything the API needs, open and warm; closed in reverse on leaving.
+async def open_api(settings: Settings, loaded: LoadedStrategy | None = None) -> AsyncIterator[ApiRuntime]:
+    """Everything the API needs, open and warm; closed in reverse on leaving. `loaded`: the strategy of the settings,
+    where that was read already.
 
     Raises StrategyInvalid, StrategyNotKept, SettingsInvalid, StoreUnavailable, BusUnavailable or ControlUnread.
     """
-    loaded, strategies = load_strategy(settings), open_strategy_versions(settings)
+    loaded, strategies = loaded or load_strategy(settings), open_strategy_versions(settings)
     strategies.register(loaded.strategy.version, settings.strategy_path)
     keys = RedisKeys(namespace=settings.namespace, layout=loaded.features.layout)
     metrics, ids = PrometheusMetrics(), UlidIds()
     provider = model_provider(settings, loaded, metrics)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY))
+        client = await stack.enter_async_context(_store(settings, metrics))
         clock = await stack.enter_async_context(open_clock(settings, client, keys))
-        publisher = await stack.enter_async_context(open_publisher(settings))
+        publisher = await stack.enter_async_context(open_publisher(settings, watched_circuit("bus", metrics)))
         volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
         active, namespaces = ActiveVersion(), RedisNamespaces(client, settings.namespace)
-        switches = KillSwitches(metrics)
-        heard = ControlHeard()
+        switches, heard = KillSwitches(metrics), ControlHeard()
         handlers = heard.beside(_api_handlers(provider, volumes, switches, active))
         governance = open_governance(settings, publisher, client, strategies, loaded.strategy.version)
         identity = node_identity("api", ids, loaded)
@@ -237,6 +242,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             metrics=metrics,
             authenticator=authenticator,
             admission=admission(settings, metrics),
+            gate=load_gate(settings, metrics),
             exposition=metrics.exposition,
             checks=access_checks(authenticator, store=client.ping, bus=publisher.ping, control=control.check),
             switches=switches,
@@ -252,6 +258,11 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
         yield await stack.enter_async_context(_with_screens(runtime, settings, client, loaded, governance, heard))
 
 
+def _store(settings: Settings, metrics: Metrics) -> AbstractAsyncContextManager[RedisClient]:
+    breaker = watched_circuit("store", metrics)
+    return RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY, breaker=breaker)
+
+
 @asynccontextmanager
 async def _with_screens(
     runtime: ApiRuntime,
@@ -262,7 +273,8 @@ async def _with_screens(
     heard: ControlHeard,
 ) -> AsyncIterator[ApiRuntime]:
     """The same with what people's screens and the endpoints of governance need."""
-    screens, archive = RedisScreens(client, settings.namespace), ThreadedArchive(ArchiveReader(settings.archive_path))
+    screens = RedisScreens(client, settings.namespace, LogPseudonyms(settings.log_hash_key))
+    archive = ThreadedArchive(ArchiveReader(settings.archive_path))
     conversions = partial(open_event_stream, settings, [CONVERSIONS])
     async with (
         open_leads(client, settings.namespace, conversions) as leads,

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from decision_engine.contact_ledger import ReservationRequest
 from decision_engine.features.linked import LinkRef
 from decision_engine.identifiers import CustomerId, DecisionId
@@ -480,5 +483,10 @@ class Metrics(Protocol):
     def observe(self, name: str, value: float, **labels: str) -> None: ...
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
+
+    def count_each(self, name: str, series: Sequence[tuple[str, ...]], amounts: NDArray[np.int64]) -> None:
+        """Raises many counters of one name at once: those with these label values, in the order declared, by as much
+        each. `series` is known by its identity and must not change."""
+        ...
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None: ...

@@ -1,6 +1,7 @@
 """All settings: built once from the environment, checked whole, and passed on as plain arguments."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
@@ -20,6 +21,7 @@ LEAST_KEY_BYTES = 16
 KAFKA_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 KAFKA_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 LOG_FORMATS = ("text", "json")
+_CHANNEL_PRIORITY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\s*=\s*(agent|interactive|batch)")
 NOT_SETTINGS = ("KAIROS_DATA", "KAIROS_TEST_", "KAIROS_CONDITION_PAIRS", "KAIROS_WRITE_GOLDEN")
 """Names (or their beginnings) that tests and measurements read; the program itself does not."""
 
@@ -50,7 +52,8 @@ class Settings:
     )
     redis_url: str = _documented(
         "redis://127.0.0.1:6379/0",
-        "Redis or Valkey; rediss:// for TLS, redis+sentinel://host:port,host:port/name/0 behind Sentinel",
+        "Redis or Valkey; rediss:// for TLS, redis+sentinel://host:port,host:port/name/0 behind Sentinel, "
+        "redis+cluster://host:port,host:port for a cluster",
         secret=True,
     )
     namespace: str = _documented("kairos", "prefix of every key in the store")
@@ -62,6 +65,12 @@ class Settings:
     strategy_archive: Path = _documented(Path("var/strategies"), "every strategy that decided, by version; keep it")
     host: str = _documented("127.0.0.1", "address the API listens on")
     port: int = _documented(8000, "port the API listens on")
+    drain_notice_seconds: float = _documented(
+        2.0, "how long an API node that was told to stop says it is not ready before it takes no requests any more"
+    )
+    api_processes: int = _documented(
+        1, "processes that serve the API on its port (Linux); the metrics page of each further one is a port further"
+    )
     metrics_port: int = _documented(0, "port of the metrics page that every role can have; 0: none")
     auth: str = _documented("off", f"who may call: {' | '.join(AUTH_KINDS)}; off only on a loopback address")
     api_keys_file: Path | None = _documented(None, "JSON file of API key hashes with client, channels and scopes")
@@ -70,6 +79,7 @@ class Settings:
     jwt_audience: str = _documented("kairos", "whom access tokens must be meant for: their aud claim")
     jwt_client_claim: str = _documented("client_id", "claim of access tokens that names the client")
     jwt_skew_seconds: int = _documented(30, "how far clocks of the issuer and of nodes may be apart, at most 60")
+    revoked_file: Path | None = _documented(None, "JSON file of tokens, keys and clients let in no more; read anew")
     jwks_refresh_seconds: float = _documented(300.0, "how often the keys of tokens are fetched anew")
     tls_cert: Path | None = _documented(None, "certificate chain (PEM) the API serves TLS with; none: plain HTTP")
     tls_key: Path | None = _documented(None, "private key (PEM) of the certificate")
@@ -77,8 +87,17 @@ class Settings:
     client_rate: float = _documented(0.0, "requests a second a client may make of a node; 0: no limit")
     client_burst: float = _documented(0.0, "requests at once that a client saves up for; 0: those of one second")
     client_at_once: int = _documented(0, "requests of a client that a node works on at once; 0: no limit")
+    channel_priorities: str = _documented(
+        "",
+        "who is answered first under overload, as channel=agent|interactive|batch, comma-separated; docs/overload.md",
+    )
+    max_in_flight: int = _documented(
+        256, "most decisions and responses a process works on at once; it finds its own limit"
+    )
     log_hash_key: str = _documented(
-        "", "key of the pseudonyms that stand for customers in logs; none: another at each start", secret=True
+        "",
+        "key of the pseudonyms of customers in logs and in the store's keys of reasons; none: one a start",
+        secret=True,
     )
     webhooks_file: Path | None = _documented(None, "JSON file of the receivers that kairos deliver posts webhooks to")
     clock: str = _documented("system", f"what now is: {' | '.join(CLOCK_KINDS)}; events follows the bus, for replays")
@@ -210,6 +229,8 @@ def _contradictions(settings: Settings) -> list[str]:
             "record_seconds",
             "proposal_days",
             "online_options_most",
+            "max_in_flight",
+            "api_processes",
         )
         if getattr(settings, name) < 1
     ]
@@ -247,23 +268,40 @@ def _access_contradictions(settings: Settings) -> list[str]:
     if settings.auth == "jwt":
         missing = [name for name in ("jwks", "jwt_issuer", "jwt_audience") if not getattr(settings, name)]
         problems += [f"{PREFIX}{name.upper()}: needed with KAIROS_AUTH=jwt" for name in missing]
-    keys_at = urlsplit(settings.jwks or "")
-    if keys_at.scheme == "http" and not _is_loopback(keys_at.hostname or ""):
-        problems.append("KAIROS_JWKS: whoever is on the way could put in keys of their own; use https://")
+    problems += _jwks_problems(settings.jwks or "")
     if not 0 <= settings.jwt_skew_seconds <= 60:
         problems.append(f"KAIROS_JWT_SKEW_SECONDS: 0 to 60 (is {settings.jwt_skew_seconds})")
     if settings.jwks_refresh_seconds < 1:
         problems.append(f"KAIROS_JWKS_REFRESH_SECONDS: at least 1 (is {settings.jwks_refresh_seconds})")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         problems.append("KAIROS_TLS_CERT, KAIROS_TLS_KEY: each needs the other")
+    if settings.revoked_file is not None and settings.auth == "off":
+        problems.append("KAIROS_REVOKED_FILE: shuts nobody out with KAIROS_AUTH=off")
     if settings.tls_client_ca is not None and settings.tls_cert is None:
         problems.append("KAIROS_TLS_CLIENT_CA: needs KAIROS_TLS_CERT and KAIROS_TLS_KEY")
+    problems += _priority_faults(settings.channel_priorities)
     problems += [
         f"{PREFIX}{name.upper()}: at least 0 (is {getattr(settings, name)})"
-        for name in ("client_rate", "client_burst", "client_at_once")
+        for name in ("client_rate", "client_burst", "client_at_once", "drain_notice_seconds")
         if not getattr(settings, name) >= 0
     ]
     return problems
+
+
+def _jwks_problems(address: str) -> list[str]:
+    """Of the place of the issuer's keys."""
+    try:
+        place = urlsplit(address)
+        unsafe = place.scheme == "http" and not _is_loopback(place.hostname or "")
+    except ValueError:
+        return ["KAIROS_JWKS: is no address"]
+    return ["KAIROS_JWKS: whoever is on the way could put in keys of their own; use https://"] if unsafe else []
+
+
+def _priority_faults(text: str) -> list[str]:
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    faulty = [part for part in found if not _CHANNEL_PRIORITY.fullmatch(part)]
+    return [f"KAIROS_CHANNEL_PRIORITIES: channel=agent|interactive|batch (is {part!r})" for part in faulty]
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,8 +7,8 @@ from typing import Protocol, TypeVar
 from event_schemas.topics import CONVERSIONS
 from models.decision_log.archive_files import TimeRange
 from services.adapters.parquet_archive import ArchivedEvent
+from services.use_cases.archive_turns import ArchiveTurns
 from services.use_cases.attribution_report import AttributionQuery, AttributionReport, report
-from services.use_cases.explain_decision import ArchiveBusy
 
 Read = TypeVar("Read")
 ARCHIVE_READS = 2
@@ -33,8 +33,7 @@ class ThreadedArchive:
 
     def __init__(self, reader: ArchivedRecords) -> None:
         self._reader = reader
-        self._slots = asyncio.Semaphore(ARCHIVE_READS)
-        self._asked = 0
+        self._turns = ArchiveTurns(ARCHIVE_READS, ARCHIVE_WAITING, "reads of the archive")
 
     async def read_decision(self, decision_id: str) -> bytes | None:
         """The event as published; None where the archive has none."""
@@ -54,11 +53,5 @@ class ThreadedArchive:
         return report((event.value for event in events if event.value is not None), query)
 
     async def _read(self, read: Callable[[], Read]) -> Read:
-        if self._asked >= ARCHIVE_READS + ARCHIVE_WAITING:
-            raise ArchiveBusy(f"{self._asked} reads of the archive are under way or wait")
-        self._asked += 1
-        try:
-            async with self._slots:
-                return await asyncio.to_thread(read)
-        finally:
-            self._asked -= 1
+        async with self._turns.one():
+            return await asyncio.to_thread(read)

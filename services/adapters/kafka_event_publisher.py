@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from aiokafka.structs import RecordMetadata
 
 from services.adapters.kafka_security import PLAINTEXT, KafkaSecurity
 from services.ports import BusPosition, BusUnavailable, OutgoingEvent
+from services.use_cases.circuit_breaker import CircuitBreaker, Way
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 262_144
@@ -24,6 +26,8 @@ _RETRY_SECONDS = 0.5
 _GATHER_SECONDS = 0.02
 """How long the outbox gathers before it is sent: nobody waits for it, and a request to the broker costs more processor
 time than many events."""
+_STALLED_SECONDS = 1.0
+"""A bus that owes an acknowledgement for so long is not asked for more: acknowledgements come within milliseconds."""
 _CONTENT_TYPE = ("content-type", b"application/cloudevents+json")
 _partition_of = DefaultPartitioner()
 Lot = tuple[str, int]
@@ -34,8 +38,9 @@ class KafkaEventPublisher:
     """Publishes CloudEvents with all in-sync replicas acknowledging.
 
     `enqueue` hands over to an outbox of at most `outbox_limit` events that a background task sends in order, a batch
-    for each partition; what a broker refuses or loses is tried again until it is back. Use as an async context manager;
-    leaving flushes.
+    for each partition; what a broker refuses or loses is tried again until it is back. While the bus
+    hangs `publish` fails at once, but for one call at a time that finds out whether it still does (`breaker`). Use as
+    an async context manager; leaving flushes.
     """
 
     def __init__(
@@ -46,7 +51,12 @@ class KafkaEventPublisher:
         publish_timeout_s: float = 5.0,
         outbox_limit: int = 100_000,
         security: KafkaSecurity = PLAINTEXT,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
+        self._breaker = breaker or CircuitBreaker()
+        self._awaited: dict[int, float] = {}
+        """Since when each call of `publish` waits, the oldest first."""
+        self._calls = count()
         self._security = security
         self._bootstrap_servers = bootstrap_servers
         self._idempotence = idempotence
@@ -102,12 +112,25 @@ class KafkaEventPublisher:
 
     async def publish(self, events: Sequence[OutgoingEvent]) -> list[BusPosition]:
         """Sends all and waits for every acknowledgement; answers their positions. Raises BusUnavailable."""
+        now_s = asyncio.get_running_loop().time()
+        if self._awaited and now_s - next(iter(self._awaited.values())) > _STALLED_SECONDS:
+            self._breaker.trip(now_s)
+        way = self._breaker.way(now_s)
+        if way is Way.OPEN:
+            raise BusUnavailable("the bus acknowledges nothing, and is not asked")
+        call = next(self._calls)
+        self._awaited[call] = now_s
         try:
             async with asyncio.timeout(self._timeout_s):
                 sent = [await self._send(event) for event in events]
                 records = await asyncio.gather(*sent)
         except (KafkaError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) or error.retriable:
+                self._breaker.failed(way, asyncio.get_running_loop().time())
             raise BusUnavailable(f"the bus did not acknowledge {len(events)} events: {error!r}") from error
+        finally:
+            del self._awaited[call]
+        self._breaker.succeeded(way)
         return [(record.topic, record.partition, record.offset) for record in records]
 
     def enqueue(self, event: OutgoingEvent) -> None:

@@ -24,6 +24,9 @@ _TOPIC_POLL_SECONDS = 0.05
 _METADATA_MS = 10_000
 """How old a member's picture of the topics may get. A group assigns by its leader's picture: one that missed a topic
 is mended by the next look."""
+_CUT = (KafkaError, OSError, RuntimeError)
+"""How the client says that the broker cannot be asked: uvloop raises RuntimeError for writing to a connection that was
+cut a moment ago, and the client passes it on."""
 _POSITION_SECONDS = 0.5
 """A position is at hand unless the partition has just been taken over or moved."""
 
@@ -92,7 +95,7 @@ class KafkaEventStream:
         """What has come, oldest first within each partition; empty after `timeout_s` seconds without anything."""
         try:
             batches = await self._started().getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records)
-        except KafkaError as error:
+        except _CUT as error:
             raise BusUnavailable(f"the bus could not be read: {error!r}") from error
         return [
             Delivery(r.topic, r.partition, r.offset, r.key, r.value, tuple(r.headers), r.timestamp)
@@ -111,7 +114,7 @@ class KafkaEventStream:
             await self._started().commit(offsets)
         except (CommitFailedError, IllegalStateError):
             return  # a rebalance took the partitions: positions in the state keep the new owner exact
-        except KafkaError as error:
+        except _CUT as error:
             raise BusUnavailable(f"offsets could not be committed: {error!r}") from error
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
@@ -128,7 +131,7 @@ class KafkaEventStream:
         consumer = self._started()
         try:
             return {(tp.topic, tp.partition): await consumer.position(tp) for tp in consumer.assignment()}
-        except KafkaError as error:
+        except _CUT as error:
             raise BusUnavailable(f"positions could not be read: {error!r}") from error
 
     async def caught_up(self) -> set[Partition]:
@@ -150,12 +153,29 @@ class KafkaEventStream:
         """The next offset to be written, as the broker says; the embedded broker understates it."""
         return await self._offsets(self._started().end_offsets)
 
+    async def seek_to_time(self, since_ms: int) -> dict[Partition, int]:
+        """Reads on with the first record of each partition that is not older (epoch milliseconds), and answers where
+        that is; from the beginning where the broker cannot tell by time. Raises BusUnavailable."""
+        consumer, partitions = self._started(), await self._all_partitions()
+        beginnings, ends = await self.beginning_offsets(), await self.end_offsets()
+        try:
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, since_ms))
+        except (*_CUT, ValueError):
+            self.seek(beginnings)
+            return beginnings
+        positions = {
+            (tp.topic, tp.partition): ends[tp.topic, tp.partition] if at is None else at.offset
+            for tp, at in found.items()
+        }
+        self.seek(positions)
+        return positions
+
     async def committed(self) -> dict[Partition, int | None]:
         """What the group has committed, for every partition of the topics; None where nothing."""
         consumer = self._started()
         try:
             found = {tp: await consumer.committed(tp) for tp in await self._all_partitions()}
-        except KafkaError as error:
+        except _CUT as error:
             raise BusUnavailable(f"committed offsets could not be read: {error!r}") from error
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 
@@ -169,7 +189,7 @@ class KafkaEventStream:
             for tp, end in ends.items():
                 done = await consumer.committed(tp)
                 behind[tp.topic] += max(0, end - (await consumer.position(tp) if done is None else done))
-        except (KafkaError, IllegalStateError) as error:
+        except (*_CUT, IllegalStateError) as error:
             raise BusUnavailable(f"how far behind the group is could not be read: {error!r}") from error
         return behind
 
@@ -178,7 +198,7 @@ class KafkaEventStream:
     ) -> dict[Partition, int]:
         try:
             found = await ask(await self._all_partitions())
-        except KafkaError as error:
+        except _CUT as error:
             raise BusUnavailable(f"offsets could not be read: {error!r}") from error
         return {(tp.topic, tp.partition): offset for tp, offset in found.items()}
 

@@ -4,7 +4,7 @@ reference. A decision only looks things up; while the store is away the beliefs 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 from decision_engine.online import OnlineTable, unknown_table
@@ -14,6 +14,7 @@ from models.online.evidence import Cell, CellKey
 from models.online.stored import cell_key, read_cells
 from models.online.tables import online_table, taught_by_version
 from services.ports import Clock, EvidenceReader, Metrics, StoreUnavailable
+from services.use_cases.running_beside import running_beside
 from services.use_cases.short_turns import short_turns
 
 REFRESH_SECONDS = 1.0
@@ -56,13 +57,8 @@ class OnlineBeliefs:
     async def following(self, every_s: float = REFRESH_SECONDS) -> AsyncIterator["OnlineBeliefs"]:
         """Reads once, then in the background while the context lasts."""
         await self.refresh()
-        follower = asyncio.create_task(self._follow(every_s), name="online-beliefs")
-        try:
+        async with running_beside(self._follow(every_s), "online-beliefs"):
             yield self
-        finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
 
     async def refresh(self) -> None:
         """Reads what has changed; if anything has, or time has passed, the table is made anew."""

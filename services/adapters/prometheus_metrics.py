@@ -6,10 +6,12 @@ dictionary lookup and a bisection.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -27,7 +29,11 @@ DELAY_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 30
 MAX_SERIES = 20_000
 """Series of one metric: beyond it something unbounded has become a label, and the new series is dropped."""
 
+_MOST_SUMS = 64
+"""Lists of series summed as arrays; beyond them all are handed to their series, and begun again."""
+
 Labels = tuple[str, ...]
+_Sum = tuple[Sequence[Labels], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,16 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "fallbacks_total": Declared("counter", ("placement", "cause"), "Placements answered with their fallback"),
         "degraded_total": Declared("counter", ("cause",), "Decisions made with something missing"),
         "records_unkept_total": Declared("counter", ("where",), "Decision records that store or bus did not take"),
-        "shed_total": Declared("counter", ("reason",), "Requests refused to protect the others"),
+        "shed_total": Declared("counter", ("reason", "priority"), "Requests refused to protect the others"),
+        "concurrency_limit": Declared("gauge", (), "Decisions and responses that may be under way at once now"),
+        "loop_turn_seconds": Declared("gauge", (), "Mean turn of the loop while work began, the last 50 ms of it"),
+        "circuit_open": Declared(
+            "gauge", ("dependency",), "1 while a dependency is not asked because it hangs or fails"
+        ),
+        "circuit_opened_total": Declared("counter", ("dependency",), "Times a dependency was found to hang or fail"),
         "requests_failed_total": Declared("counter", ("route", "status"), "Requests answered with a server error"),
         "signing_keys": Declared("gauge", (), "Keys that access tokens may be signed with"),
+        "revocations_read_total": Declared("counter", ("outcome",), "Readings of the list of the revoked"),
         "signing_key_fetches_total": Declared("counter", ("outcome",), "Fetches of the keys of access tokens"),
         "responses_total": Declared("counter", ("outcome",), "Responses recorded"),
         "events_applied_total": Declared("counter", ("type",), "Events folded into customer state"),
@@ -131,6 +144,7 @@ class PrometheusMetrics(Collector):
 
     def __init__(self, declared: Mapping[str, Declared] = CONTRACT) -> None:
         self._series = {name: _Series(metric) for name, metric in declared.items()}
+        self._sums: dict[tuple[str, int], _Sum] = {}
         dropped = Declared("counter", ("metric",), "Observations without a series: their metric has too many")
         self._series[DROPPED] = _Series(dropped)
         for series in self._series.values():
@@ -156,15 +170,20 @@ class PrometheusMetrics(Collector):
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Raises a counter."""
-        series = self._series[name]
-        key, numbers = _key(series.declared, labels), series.numbers
-        before = numbers.get(key)
-        if before is not None:
-            numbers[key] = before + amount
-        elif len(numbers) < MAX_SERIES:
-            numbers[key] = float(amount)
-        else:
-            self.count(DROPPED, metric=name)
+        self._raise(name, _key(self._series[name].declared, labels), amount)
+
+    def count_each(self, name: str, series: Sequence[Labels], amounts: NDArray[np.int64]) -> None:
+        """Raises many counters of one name by as much each. They are summed as an array and become series when the
+        page is asked for: a decision over a thousand offers raises a thousand."""
+        held = self._sums.get((name, id(series)))  # holding the list keeps its identity
+        if held is not None:
+            np.add(held[1], amounts, out=held[1])
+            return
+        if len(self._series[name].declared.labels) != len(next(iter(series), self._series[name].declared.labels)):
+            raise KeyError(f"labels are {self._series[name].declared.labels}, not {series[0]}")
+        if len(self._sums) >= _MOST_SUMS:
+            self._sum_up()
+        self._sums[name, id(series)] = series, amounts.astype(np.int64)
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Sets a gauge."""
@@ -189,8 +208,26 @@ class PrometheusMetrics(Collector):
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         """The families, for prometheus_client."""
+        self._sum_up()
         for name, series in self._series.items():
             yield _family(name, series)
+
+    def _raise(self, name: str, key: Labels, amount: float) -> None:
+        numbers = self._series[name].numbers
+        before = numbers.get(key)
+        if before is not None:
+            numbers[key] = before + amount
+        elif len(numbers) < MAX_SERIES:
+            numbers[key] = float(amount)
+        else:
+            self.count(DROPPED, metric=name)
+
+    def _sum_up(self) -> None:
+        """Hands what was summed as arrays to its series."""
+        sums, self._sums = self._sums, {}
+        for (name, _), (series, amounts) in sums.items():
+            for place in np.flatnonzero(amounts).tolist():
+                self._raise(name, series[place], int(amounts[place]))
 
 
 def _key(declared: Declared, labels: Mapping[str, str]) -> Labels:

@@ -15,12 +15,12 @@ from multiprocessing import get_context
 from typing import ParamSpec, TypeVar
 
 from services.adapters.embedded_servers import die_with_parent
-from services.use_cases.explain_decision import ArchiveBusy
+from services.use_cases.archive_turns import ArchiveTurns
 from services.use_cases.observing.results_reading import ReadingFailed
 
 NICENESS = 10
-MOST_ASKED = 8
-"""Jobs under way or waiting; more are refused."""
+WAITING = 7
+"""Jobs that wait for the one under way; more are refused."""
 IDLE_SECONDS = 300.0
 P = ParamSpec("P")
 Done = TypeVar("Done")
@@ -38,21 +38,14 @@ class ReadingProcess:
     def __init__(self, idle_s: float = IDLE_SECONDS) -> None:
         self._idle_s = idle_s
         self._worker: _Worker | None = None
-        self._turn = asyncio.Lock()
-        self._asked = 0
+        self._turns = ArchiveTurns(1, WAITING, "reports")
         self._rest: asyncio.TimerHandle | None = None
 
     async def run(self, timeout_s: float, function: Callable[P, Done], *args: P.args, **kwargs: P.kwargs) -> Done:
         """What the function answers. Raises what it raises, ArchiveBusy, and ReadingFailed when it takes longer than
         so many seconds or its process ends."""
-        if self._asked >= MOST_ASKED:
-            raise ArchiveBusy(f"{self._asked} reports are being read or wait")
-        self._asked += 1
-        try:
-            async with self._turn:
-                return await self._run(timeout_s, function, *args, **kwargs)
-        finally:
-            self._asked -= 1
+        async with self._turns.one():
+            return await self._run(timeout_s, function, *args, **kwargs)
 
     async def _run(self, timeout_s: float, function: Callable[P, Done], *args: P.args, **kwargs: P.kwargs) -> Done:
         if self._rest is not None:

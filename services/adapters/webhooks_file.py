@@ -52,7 +52,7 @@ def load_webhooks(path: Path) -> tuple[WebhookEntry, ...]:
     """The subscriptions of the file. Raises SettingsInvalid naming every fault by entry and field."""
     try:
         entries = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsInvalid(f"KAIROS_WEBHOOKS_FILE: {path} cannot be read as JSON: {type(error).__name__}") from error
     if not isinstance(entries, list) or not 1 <= len(entries) <= MOST_SUBSCRIPTIONS:
         raise SettingsInvalid(f"KAIROS_WEBHOOKS_FILE: {path} must hold a list of 1 to {MOST_SUBSCRIPTIONS} entries")

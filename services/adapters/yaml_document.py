@@ -41,6 +41,8 @@ def read_yaml(text: str, file: str) -> YamlFile:
         builder.read(text)
     except yaml.YAMLError as error:
         builder.fail(_line(error), _reason(error))
+    except UnicodeEncodeError as error:
+        builder.fail(text.count("\n", 0, error.start) + 1, "holds half of a character (a lone surrogate)")
     except _TooMuch as error:
         builder.fail(error.line, str(error))
     return YamlFile(root=builder.root, problems=tuple(builder.problems))

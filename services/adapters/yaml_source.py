@@ -44,6 +44,9 @@ def read_source(text: str) -> SourceNode:
         raise SourceUnreadable(error.problem or "is no YAML", line) from error
     except yaml.YAMLError as error:
         raise SourceUnreadable(str(error).splitlines()[0], 0) from error
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise SourceUnreadable("holds half of a character (a lone surrogate)", line) from error
 
 
 class _Reader:

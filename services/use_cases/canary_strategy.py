@@ -19,6 +19,7 @@ from event_schemas.control import StrategyAct
 from services.ports import Metrics, ShellError, StoreUnavailable
 from services.use_cases.live_strategy import ActiveVersion, PendingVersion, ReadyStrategy, SwitchRefused
 from services.use_cases.make_decision import Live
+from services.use_cases.running_beside import running_beside
 from services.use_cases.short_turns import short_turns
 from services.use_cases.versions_now import is_in_share
 
@@ -124,13 +125,8 @@ class CanaryStrategy:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Begins and ends canaries as the acts say, while the context lasts."""
-        follower = asyncio.create_task(self._follow(), name="strategy-canary")
-        try:
+        async with running_beside(self._follow(), "strategy-canary"):
             yield
-        finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
 
     async def _follow(self) -> None:
         while True:

@@ -22,6 +22,7 @@ from event_schemas.codec import Event
 from event_schemas.control import ACTIVE_SUBJECT, StrategyAct, StrategyActivated, StrategyRolledBack
 from services.ports import CustomerReader, Metrics, ShellError, StoreUnavailable
 from services.use_cases.make_decision import Live
+from services.use_cases.running_beside import running_beside
 from services.use_cases.short_turns import short_turns
 from services.use_cases.versions_now import VersionsNow
 
@@ -150,13 +151,8 @@ class LiveStrategy:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Switches whenever another version becomes active, while the context lasts."""
-        follower = asyncio.create_task(self._follow(), name="strategy-switch")
-        try:
+        async with running_beside(self._follow(), "strategy-switch"):
             yield
-        finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
 
     async def start(self) -> None:
         """Takes the active version before anything is served. Its states need not be whole: if they are lost, those who

@@ -26,6 +26,11 @@ class LogPseudonyms:
         """`customer-` and 16 hex digits."""
         return f"customer-{blake2b(customer_id.encode(), key=self._key, digest_size=_BYTES).hexdigest()}"
 
+    def of_both(self, person: str, customer_id: str) -> str:
+        """What stands for a person together with a customer: 32 hex digits, from which neither can be found."""
+        parts = person.encode() + b"\0" + customer_id.encode()
+        return blake2b(parts, key=self._key, digest_size=2 * _BYTES, person=b"both").hexdigest()
+
     def masked(self, text: str) -> str:
         """The text with every customer's id replaced by its pseudonym."""
         return _CUSTOMER.sub(lambda found: self.pseudonym(found[0]), text)

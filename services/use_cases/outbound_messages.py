@@ -68,7 +68,7 @@ def read_outbound(delivery: Delivery) -> OutboundMessage | None:
         if event["type"] not in (OFFERED, CANCELLED):
             return None
         return _message(event, value)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise OutboundUnreadable(f"no outbound event: {type(error).__name__}") from error
 
 

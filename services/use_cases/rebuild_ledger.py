@@ -78,6 +78,7 @@ class RebuildLedger:
     on_progress: Callable[[int], None] = lambda _done: None
     _erased: dict[CustomerId, int] = field(default_factory=dict)
     _customers: set[CustomerId] = field(default_factory=set)
+    _read_to: dict[Partition, int] = field(default_factory=dict)
 
     async def __call__(self, profiles: LogReader, responses: LogReader, decisions: LogReader) -> Rebuilt:
         """Brings the ledgers up to what the logs say. Raises BusUnavailable and StoreUnavailable; running it again is
@@ -86,13 +87,13 @@ class RebuildLedger:
         for log in (profiles, responses, decisions):
             rebuilt = await self._read(log, rebuilt)
         # Whoever was erased meanwhile must not come back: what was merged after the erasure goes once more.
-        while deliveries := await profiles.poll(_POLL_RECORDS, _POLL_SECONDS):
-            self._note_erasures(self.contacts.read(deliveries)[0])
+        await self._note_late_erasures(profiles)
         await _in_turns([self.ledger.forget(customer, at_ms) for customer, at_ms in self._erased.items()])
         return replace(rebuilt, customers=len(self._customers))
 
     async def _read(self, log: LogReader, rebuilt: Rebuilt) -> Rebuilt:
         async for deliveries in _to_the_end(log):
+            self._note_read(deliveries)
             found, unreadable = self.contacts.read(deliveries)
             self._note_erasures(found)
             kept = {customer: self._without_erased(customer, logged) for customer, logged in found.items()}
@@ -108,6 +109,21 @@ class RebuildLedger:
             )
             self.on_progress(rebuilt.events)
         return rebuilt
+
+    async def _note_late_erasures(self, profiles: LogReader) -> None:
+        """What came while the other logs were read; not what comes from now on, which may never cease."""
+        beginnings, ends = await profiles.beginning_offsets(), await profiles.end_offsets()
+        beyond = 0
+        while beyond < _POLLS_BEYOND_END:
+            deliveries = await profiles.poll(_POLL_RECORDS, _POLL_SECONDS)
+            if not deliveries:
+                return
+            self._note_erasures(self.contacts.read(deliveries)[0])
+            self._note_read(deliveries)
+            beyond += all(self._read_to.get(p, beginnings.get(p, 0)) >= end for p, end in ends.items())
+
+    def _note_read(self, deliveries: Sequence[Delivery]) -> None:
+        self._read_to.update({(delivery.topic, delivery.partition): delivery.offset + 1 for delivery in deliveries})
 
     async def _restore(self, customer: CustomerId, logged: LoggedContacts) -> None:
         now_ms, ids = self.clock.now_ms(), logged.response_ids

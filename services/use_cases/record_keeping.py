@@ -7,12 +7,14 @@ until it has.
 
 import asyncio
 import logging
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import partial
 
 from services.ports import BusUnavailable, Metrics, StoreSlow, StoreUnavailable
+from services.use_cases.deadlines import within
 
 Save = Callable[[], Awaitable[object]]
 """Saves one record; to do it twice is to do it once. Raises StoreUnavailable."""
@@ -23,6 +25,9 @@ Publish = Callable[[], None]
 LATE_SECONDS = 10.0
 """How long a late save is tried before it is given up."""
 RETRY_SECONDS = 0.1
+"""The pause after a first failure; it doubles from there, times a factor between 0.5 and 1."""
+MOST_RETRY_SECONDS = 1.0
+"""So a store that comes back meets at most `MAX_LATE` saves in its first second, and not all at once."""
 DRAIN_SECONDS = 3.0
 """How long a stop waits for late saves: with the answers under way it stays below what a process is given to end."""
 MAX_LATE = 1_000
@@ -63,7 +68,7 @@ class RecordKeeper:
     async def keep(self, save: Save, decision_id: str, seconds: float) -> Kept:
         """Waits this long for the save. Never raises for what the store does."""
         try:
-            async with asyncio.timeout(seconds):
+            with within(seconds):
                 await save()
         except (StoreSlow, TimeoutError):
             self.keep_late(save, decision_id)
@@ -148,10 +153,12 @@ class RecordKeeper:
 
 
 async def _insist(save: Save) -> None:
+    pause_s = RETRY_SECONDS
     while True:
         try:
             await save()
         except StoreUnavailable:
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # nosec B311 - no secret
+            pause_s = min(MOST_RETRY_SECONDS, 2 * pause_s)
         else:
             return

@@ -60,6 +60,11 @@ class WatchedCall:
         self._resting = resting
         self.scorers = scorers
 
+    @property
+    def seconds(self) -> float:
+        """How long the models have taken."""
+        return sum([scorer.seconds for scorer in self.scorers.values() if scorer.seconds is not None])
+
     def was_slow(self, budget_s: float, wanted: Container[str]) -> bool:
         """Whether a model took more than its share just now, or one of those wanted was left out because it does.
         Counts towards resting; to be asked once."""

@@ -49,16 +49,16 @@ def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, now_s
     compared in constant time."""
     try:
         message_id, timestamp_s = headers[ID_HEADER], int(headers[TIMESTAMP_HEADER])
-        given = [text for text in headers[SIGNATURE_HEADER].split(" ") if text.startswith("v1,")]
+        given = [text.encode() for text in headers[SIGNATURE_HEADER].split(" ") if text.startswith("v1,")]
+        signed = [_signature(key, message_id, timestamp_s, body).encode() for key in keys]
     except (KeyError, ValueError) as error:
         raise SignatureInvalid("the headers are missing or malformed") from error
     if abs(now_s - timestamp_s) > TOLERANCE_S:
         raise SignatureInvalid("the timestamp is too far from now")
     found = False
-    for key in keys:
-        expected = _signature(key, message_id, timestamp_s, body).encode()
-        for text in given:
-            found |= hmac.compare_digest(expected, text.encode())
+    for expected in signed:
+        for signature in given:
+            found |= hmac.compare_digest(expected, signature)
     if not found:
         raise SignatureInvalid("no signature is by a known secret")
 

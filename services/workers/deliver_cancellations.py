@@ -13,6 +13,7 @@ from typing import Protocol
 
 from services.ports import BusUnavailable, Delivery
 from services.use_cases.outbound_messages import OutboundUnreadable, read_outbound
+from services.use_cases.running_beside import running_beside
 
 Partition = tuple[str, int]
 """Topic and partition."""
@@ -53,13 +54,8 @@ class Cancellations:
     @asynccontextmanager
     async def following(self, stream: WholeTopic) -> AsyncIterator["Cancellations"]:
         """Follows the topic while the context lasts."""
-        follower = asyncio.create_task(self._follow(stream), name="cancellations")
-        try:
+        async with running_beside(self._follow(stream), "cancellations"):
             yield self
-        finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
 
     async def _follow(self, stream: WholeTopic) -> None:
         ends: Mapping[Partition, int] | None = None

@@ -93,7 +93,7 @@ class GuardWindow:
                     offered=any(p.get("options") for p in placements),
                 )
             )
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, AttributeError):
             return
 
     def take_response(self, delivery: Delivery) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +112,7 @@ class Deployment:
     client: httpx.AsyncClient
     settings: Settings
     valkey_pid: int
+    """0 where the store is a cluster."""
     broker_pid: int
 
 
@@ -132,25 +133,32 @@ async def served(settings: Settings) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-async def deployment(tmp_path: Path) -> AsyncIterator[Deployment]:
-    """An API on a store and a broker of its own, with one customer of 40 years."""
+async def deployment(
+    request: pytest.FixtureRequest, tmp_path: Path, emptied: Callable[[str], Awaitable[str]]
+) -> AsyncIterator[Deployment]:
+    """An API on a store and a broker of its own, with one customer of 40 years. By the parameter "cluster" the store is
+    the cluster."""
     strategy = tmp_path / "strategy.yaml"
     strategy.write_text(STRATEGY, encoding="utf-8")
     async with AsyncExitStack() as stack:
-        valkey = await stack.enter_async_context(embedded_valkey(tmp_path))
-        broker = await stack.enter_async_context(embedded_broker(tmp_path))
-        settings = environment(tmp_path, strategy, valkey.port, broker.port)
+        pid, broker = 0, await stack.enter_async_context(embedded_broker(tmp_path))
+        if getattr(request, "param", "one server") == "cluster":
+            url = await emptied(request.getfixturevalue("cluster_of_three"))
+        else:
+            valkey = await stack.enter_async_context(embedded_valkey(tmp_path))
+            pid, url = valkey.pid, f"redis://127.0.0.1:{valkey.port}/0"
+        settings = environment(tmp_path, strategy, url, broker.port)
         await ensure_topics(settings.kafka_bootstrap_servers, ALL_TOPICS, partitions=2, replication=1)
         await seed(settings, {"retail:1": 40})
         port = await stack.enter_async_context(served(settings))
         client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
-        yield Deployment(await stack.enter_async_context(client), settings, valkey.pid, broker.pid)
+        yield Deployment(await stack.enter_async_context(client), settings, pid, broker.pid)
 
 
-def environment(folder: Path, strategy: Path, valkey: int, broker: int) -> Settings:
+def environment(folder: Path, strategy: Path, redis_url: str, broker: int) -> Settings:
     return read_settings(
         {
-            "KAIROS_REDIS_URL": f"redis://127.0.0.1:{valkey}/0",
+            "KAIROS_REDIS_URL": redis_url,
             "KAIROS_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker}",
             "KAIROS_KAFKA_IDEMPOTENCE": "false",
             "KAIROS_STRATEGY_PATH": str(strategy),
@@ -164,14 +172,14 @@ def environment(folder: Path, strategy: Path, valkey: int, broker: int) -> Setti
 async def seed(settings: Settings, ages: Mapping[str, int]) -> None:
     """Puts customers of these ages into the store, as the state builder would have."""
     features = load_strategy(settings).features
-    keys = RedisKeys(settings.namespace, features.layout)
     async with RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY) as client:
+        keys = RedisKeys(settings.namespace, features.layout).divided(client.tags)
         for number, (customer, age) in enumerate(ages.items()):
             moment = time_ns() // 1_000_000
             profile = Update(event_key=number, source="bank.profile.updated", time_ms=moment, attributes={"age": age})
             value = fold(features, None, [PositionedUpdate(0, number, profile)]).value
             await client.execute("SET", keys.state(customer), value)
-        await client.execute("SET", keys.complete, "1")
+        await client.execute_many([("SET", own.complete, "1") for own in keys.parts])
 
 
 async def events_on(settings: Settings, topic: str, wanted: int) -> list[Any]:
@@ -204,6 +212,7 @@ async def respond(client: httpx.AsyncClient, document: Mapping[str, Any], outcom
     return taken
 
 
+@pytest.mark.parametrize("deployment", ["one server", "cluster"], indirect=True)
 async def test_a_refused_offer_is_gone_from_the_next_decision_in_every_channel(deployment: Deployment) -> None:
     client = deployment.client
     first = await ask(client, "a")
@@ -226,6 +235,7 @@ async def test_a_refused_offer_is_gone_from_the_next_decision_in_every_channel(d
     assert {event.data.decision_id for event in decisions} >= {first["decision_id"], desk["decision_id"]}
 
 
+@pytest.mark.parametrize("deployment", ["one server", "cluster"], indirect=True)
 async def test_a_hundred_equal_requests_over_two_nodes_are_one_decision(deployment: Deployment) -> None:
     """The second node has connections of its own; both see one store."""
     async with (
@@ -244,6 +254,7 @@ async def test_a_hundred_equal_requests_over_two_nodes_are_one_decision(deployme
     assert [contact["offer"] for contact in portrait["contacts"]] == ["gold_card"], "reserved once"
 
 
+@pytest.mark.parametrize("deployment", ["one server", "cluster"], indirect=True)
 async def test_fifty_at_once_never_break_a_cap_of_one(deployment: Deployment) -> None:
     answers = await asyncio.gather(*(ask(deployment.client, f"r{n}", timeout_ms=1000) for n in range(50)))
     names = [name for answer in answers for name in offered(answer)]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -22,8 +21,7 @@ from decision_engine.contact_ledger import (
 )
 from decision_engine.identifiers import CustomerId, key32
 from decision_engine.outcomes import ContactStatus, Outcome
-from services.adapters.embedded_servers import embedded_valkey
-from services.adapters.redis_client import RedisClient
+from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
@@ -35,14 +33,12 @@ DAY = 86_400_000
 CUSTOMER = CustomerId("retail:1787")
 KEYS = RedisKeys("kairos", "00ff00ff00ff00ff")
 ANY = int(ContactStatus.RESERVED | ContactStatus.ANY_RESPONSE)
+PATIENT = ClientLimits(timeout_s=5.0)
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[RedisClient]:
-    async with (
-        embedded_valkey(tmp_path) as server,
-        RedisClient.open(f"redis://127.0.0.1:{server.port}", library=FUNCTION_LIBRARY) as opened,
-    ):
+async def client(store_url: str) -> AsyncIterator[RedisClient]:
+    async with RedisClient.open(store_url, limits=PATIENT, library=FUNCTION_LIBRARY) as opened:
         yield opened
 
 
@@ -289,8 +285,8 @@ async def test_an_erased_person_is_forgotten_up_to_the_erasure_and_no_further(le
 async def test_ledger_and_response_markers_expire(ledger: RedisContactLedger, client: RedisClient) -> None:
     await ledger.reserve(CUSTOMER, one(1, alternative(mandatory=True)))
     await ledger.respond(CUSTOMER, [response(1, Outcome.IMPRESSION, response_id="r")])
-    kept_ms = await client.execute("PTTL", KEYS.ledger(CUSTOMER))
-    marked_s = await client.execute("TTL", KEYS.response(CUSTOMER, "r"))
+    kept_ms = await client.execute("PTTL", KEYS.divided(client.tags).ledger(CUSTOMER))
+    marked_s = await client.execute("TTL", KEYS.divided(client.tags).response(CUSTOMER, "r"))
     assert isinstance(kept_ms, int)
     assert isinstance(marked_s, int)
     assert 399 * DAY < kept_ms <= 400 * DAY

@@ -23,8 +23,10 @@ from models.decision_log.state_snapshots import SnapshotRow, write_states
 from services.adapters.parquet_archive import ArchiveReader, ParquetArchive, record_mark
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
+from services.adapters.redis_erasures import RedisErasures
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_lead_marks import RedisLeadMarks
+from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_screens import RedisScreens
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.adapters.system_clock import SystemClock
@@ -171,7 +173,7 @@ class Bank:
     async def queued(self) -> None:
         """The state builder has taken the erasure in."""
         async with asyncio.timeout(WAIT_S):
-            while not await self.client.execute("HLEN", f"{self.settings.namespace}:erasing"):
+            while not await RedisErasures(self.client, self.settings.namespace).queued():
                 await asyncio.sleep(0.02)
 
     async def sweep(self) -> int:
@@ -212,9 +214,7 @@ class Bank:
         return {name: await self._content(name) for name in await self._keys() if _mentions(name, customer)}
 
     async def _keys(self) -> list[bytes]:
-        names = await self.client.execute("KEYS", "*")
-        assert isinstance(names, list)
-        return sorted(name for name in names if isinstance(name, bytes))
+        return sorted({name async for some in self.client.walk("*", 1_000, 5.0) for name in some})
 
     async def _content(self, name: bytes) -> list[bytes]:
         kind = await self.client.execute("TYPE", name)
@@ -309,8 +309,8 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 async def lived(bank: Bank) -> None:
     """Everybody has left traces everywhere."""
-    complete = RedisKeys(bank.settings.namespace, bank.loaded.features.layout).complete
-    await until(lambda: _exists(bank, complete))
+    namespaces, layout = RedisNamespaces(bank.client, bank.settings.namespace), bank.loaded.features.layout
+    await until(lambda: namespaces.is_whole(layout))
     for customer in EVERYBODY:
         await bank.live(customer)
         await RedisScreens(bank.client, bank.settings.namespace).opened("agent", customer, SystemClock().now_ms())
@@ -321,7 +321,8 @@ async def lived(bank: Bank) -> None:
     ]
     write_states(bank.settings.snapshot_path, date(2026, 1, 31), rows)
     for customer in EVERYBODY:
-        name = f"{bank.settings.namespace}:{{{customer}}}:state:attribution"
+        keys = RedisKeys(bank.settings.namespace, "attribution").divided(bank.client.tags)
+        name = keys.state(CustomerId(customer))
         await until(lambda name=name: _exists(bank, name))  # type: ignore[misc]
     await bank.archive()
 
@@ -330,6 +331,7 @@ async def _exists(bank: Bank, name: str) -> bool:
     return await bank.client.execute("EXISTS", name) == 1
 
 
+@pytest.mark.parametrize("servers", ["one server", "cluster"], indirect=True)
 async def test_nothing_of_an_erased_person_is_left_anywhere_and_nobody_else_is_touched(
     bank: Bank, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -398,18 +400,19 @@ async def test_reading_the_log_and_the_archive_again_brings_nobody_back(bank: Ba
     assert bank.file_mentions(GONE) == []
 
 
+@pytest.mark.parametrize("servers", ["one server", "cluster"], indirect=True)
 async def test_a_store_that_lost_everything_learns_from_the_bus_who_was_erased(bank: Bank) -> None:
     await lived(bank)
     erasure = await bank.erase(GONE)
     await bank.queued()
     await bank.sweep()
-    names = await bank.client.execute("KEYS", f"{bank.settings.namespace}:eras*")
-    assert isinstance(names, list)
-    await bank.client.execute("DEL", *[name for name in names if isinstance(name, bytes)])
+    names = [name async for some in bank.client.walk(f"{bank.settings.namespace}:*eras*", 1_000, 5.0) for name in some]
+    await bank.client.execute("DEL", *names)
     await bank.spend(GONE, SystemClock().now_ms() - 3_600_000)
     await bank.spend(OTHERS[0])
     await bank.until_known(OTHERS[0], posted=2)
-    await until(lambda: _exists(bank, f"{bank.settings.namespace}:erased:{erasure}"))
+    mark = RedisKeys(bank.settings.namespace, "").divided(bank.client.tags).erased(erasure)
+    await until(lambda: _exists(bank, mark))
     assert await bank.store_mentions(GONE) == []
 
 

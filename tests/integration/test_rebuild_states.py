@@ -29,9 +29,10 @@ from services.adapters.parquet_archive import ArchiveUnusable, ParquetArchive
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_library import FunctionLibrary
 from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
-from services.adapters.redis_volume_leases import VolumeKeys
+from services.adapters.redis_volume_leases import VOLUME_LIBRARY, VolumeKeys
 from services.api.runtime import ApiRuntime
 from services.bootstrap import (
     LoadedStrategy,
@@ -156,7 +157,8 @@ class Bank:
         """Units of the volume that nobody was given, over all nodes."""
         keys = VolumeKeys(self.settings.namespace)
         (pool,) = await self.keys_of(f":pool:{volume}:")
-        reply = await self.client.execute("FCALL", "kairos_volume_standing", 2, keys.registry, pool)
+        standing = FunctionLibrary.of(VOLUME_LIBRARY).called("kairos_volume_standing")
+        reply = await self.client.execute("FCALL", standing, 2, keys.registry, pool)
         assert isinstance(reply, list)
         assert isinstance(reply[0], int)
         return reply[0]
@@ -179,9 +181,7 @@ class Bank:
             assert read_snapshot(loaded.features, state, at) == read_snapshot(loaded.features, fresh, at), customer
 
     async def keys_of(self, layout: str) -> list[bytes]:
-        names = await self.client.execute("KEYS", f"*{layout}*")
-        assert isinstance(names, list)
-        return [name for name in names if isinstance(name, bytes)]
+        return sorted({name async for some in self.client.walk(f"*{layout}*", 1_000, 5.0) for name in some})
 
 
 def transaction(customer: str, amount: int) -> OutgoingEvent:
@@ -312,6 +312,7 @@ def by(loaded: LoadedStrategy) -> Callable[[dict[str, Any]], bool]:
     return lambda answer: answer["strategy_version"] == loaded.strategy.version and not answer["degraded"]
 
 
+@pytest.mark.parametrize("servers", ["one server", "cluster"], indirect=True)
 async def test_a_new_feature_is_built_and_switched_to_under_load_and_rolled_back(bank: Bank) -> None:
     await bank.post(300)
     namespaces = RedisNamespaces(bank.client, bank.settings.namespace)
@@ -348,6 +349,7 @@ async def test_a_new_feature_is_built_and_switched_to_under_load_and_rolled_back
         assert await bank.units_left("umbrellas") == 10_000 - given, "through both switches every unit is counted"
 
 
+@pytest.mark.parametrize("servers", ["one server", "cluster"], indirect=True)
 async def test_the_archive_is_folded_killed_resumed_and_followed_by_the_log(bank: Bank) -> None:
     """The archive ends before the log does; the rebuild is killed in the middle of it, and goes on."""
     await bank.post(300)
@@ -365,7 +367,7 @@ async def test_the_archive_is_folded_killed_resumed_and_followed_by_the_log(bank
     process.send_signal(signal.SIGKILL)
     await process.wait()
     assert 0 < len(done) < 16, "killed in the middle"
-    assert not await bank.client.execute("EXISTS", RedisKeys(bank.settings.namespace, layout).complete)
+    assert not await RedisNamespaces(bank.client, bank.settings.namespace).is_whole(layout)
     assert await bank.rebuild(bank.new, source=ARCHIVE, switch=False)
     await bank.assert_states_are_a_fresh_fold(bank.new)
     assert not list((bank.folder / "spill").glob("*")), "the sorted events are gone"
@@ -415,6 +417,7 @@ async def test_a_version_without_whole_states_is_refused_everywhere(bank: Bank) 
         assert runtime.pending() is None
 
 
+@pytest.mark.parametrize("servers", ["one server", "cluster"], indirect=True)
 async def test_only_states_that_nobody_uses_are_cleaned_away(bank: Bank) -> None:
     await bank.post(60)
     old, new = bank.old.features.layout, bank.new.features.layout
@@ -460,7 +463,8 @@ async def test_an_archive_that_the_log_does_not_continue_is_refused(bank: Bank, 
 
 
 async def bundles_done(bank: Bank, layout: str) -> list[bytes]:
-    fields = await bank.client.execute("HKEYS", RedisKeys(bank.settings.namespace, layout).progress)
+    *_, last = RedisKeys(bank.settings.namespace, layout).divided(bank.client.tags).parts
+    fields = await bank.client.execute("HKEYS", last.progress)
     assert isinstance(fields, list)
     return [name for name in fields if isinstance(name, bytes) and name.startswith(BUNDLE_MARK.encode())]
 

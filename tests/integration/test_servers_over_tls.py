@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,7 +27,10 @@ from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.kafka_security import KafkaSecurity
 from services.adapters.kafka_topics import ensure_topics
 from services.adapters.redis_client import RedisClient
+from services.commands import doctor_servers, topics
+from services.commands.doctor_findings import Level
 from services.ports import BusUnavailable, OutgoingEvent, SettingsInvalid, StoreUnavailable
+from services.settings import Settings
 from tests import real_servers
 
 TOPIC = TopicSpec(name=DECISIONS, carries="decisions")
@@ -152,6 +155,27 @@ async def test_the_bus_is_reached_over_tls_by_who_has_a_certificate_and_by_nobod
         ):
             with pytest.raises(BusUnavailable):
                 await ensure_topics(address, [TOPIC], partitions=1, replication=1, security=refused)
+
+
+async def test_the_doctor_examines_the_bus_as_every_other_client_reaches_it(
+    tmp_path: Path, ours: Certificates, foreign: Certificates
+) -> None:
+    port = free_port()
+    async with embedded_broker(tmp_path, advertised=port) as broker, tls_before(port, broker.port, ours):
+        settings = Settings(
+            kafka_bootstrap_servers=f"127.0.0.1:{port}", kafka_security_protocol="SSL", kafka_partitions=1,
+            kafka_idempotence=False, kafka_ca=ours.ca, kafka_cert=ours.cert, kafka_key=ours.key,
+        )  # fmt: skip
+        await topics.create(settings)
+        found = {finding.about: finding.level for finding in await doctor_servers.topics(settings)}
+        assert (found["bus"], found["topics"]) == (Level.OK, Level.OK)
+        for refused in (
+            replace(settings, kafka_cert=foreign.cert, kafka_key=foreign.key),
+            replace(settings, kafka_ca=tmp_path / "absent.pem"),
+            replace(settings, kafka_security_protocol="PLAINTEXT"),
+        ):
+            (finding,) = await doctor_servers.topics(refused)
+            assert (finding.about, finding.level) == ("bus", Level.FAIL)
 
 
 @pytest.mark.servers

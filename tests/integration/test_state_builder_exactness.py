@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -31,9 +31,10 @@ from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.kafka_topics import ensure_topics
 from services.adapters.prometheus_metrics import PrometheusMetrics
-from services.adapters.redis_client import RedisClient
+from services.adapters.redis_client import ClientLimits, RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
+from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
 from services.bootstrap import open_event_stream, open_publisher
 from services.commands.state_builder import Connections, assemble, build_states, consumer_group
@@ -48,7 +49,9 @@ pytestmark = pytest.mark.servers
 TIME = 1_700_000_000_000
 PARTITIONS = 2
 WAIT_S = 30
+PATIENT = ClientLimits(timeout_s=5.0)
 _numbers = count()
+Emptied = Callable[[str], Awaitable[str]]
 
 DECLARATIONS = FeatureDeclarations(
     time_zone="UTC",
@@ -82,11 +85,12 @@ class Bank:
     features: CompiledFeatures
     publisher: KafkaEventPublisher
     client: RedisClient
-    valkey: EmbeddedServer
+    valkey: EmbeddedServer | None
+    """None where the store is a cluster."""
 
     @property
     def keys(self) -> RedisKeys:
-        return RedisKeys(self.settings.namespace, self.features.layout)
+        return RedisKeys(self.settings.namespace, self.features.layout).divided(self.client.tags)
 
     @property
     def store(self) -> RedisStateStore:
@@ -106,10 +110,8 @@ class Bank:
                 if running.done():
                     await running
                 with suppress(StoreUnavailable):
-                    values = await self.client.execute("HMGET", self.keys.progress, *(f"{t}/{p}" for t, p in ends))
-                    assert isinstance(values, list)
-                    held = [int(v) if isinstance(v, bytes) else 0 for v in values]
-                    if all(at >= end for at, end in zip(held, ends.values(), strict=True)):
+                    held = await RedisNamespaces(self.client, self.settings.namespace).held(self.keys.layout, ends)
+                    if all(held[partition] >= end for partition, end in ends.items()):
                         return
                 await asyncio.sleep(0.02)
 
@@ -132,21 +134,27 @@ class Bank:
         return open_event_stream(self.settings, STATE_TOPICS, consumer_group(self.features.layout), **overrides)  # type: ignore[arg-type]
 
 
-@pytest.fixture
-async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
-    async with embedded_valkey(tmp_path) as valkey, embedded_broker(tmp_path) as broker:
+@pytest.fixture(params=["one server", "cluster"])
+async def bank(request: pytest.FixtureRequest, tmp_path: Path, emptied: Emptied) -> AsyncIterator[Bank]:
+    async with AsyncExitStack() as stack:
+        valkey, broker = None, await stack.enter_async_context(embedded_broker(tmp_path))
+        if request.param == "cluster":
+            url = await emptied(request.getfixturevalue("cluster_of_three"))
+        else:
+            valkey = await stack.enter_async_context(embedded_valkey(tmp_path))
+            url = f"redis://127.0.0.1:{valkey.port}/0"
         settings = Settings(
             kafka_bootstrap_servers=f"127.0.0.1:{broker.port}",
             kafka_idempotence=False,
             kafka_session_timeout_ms=1000,
-            redis_url=f"redis://127.0.0.1:{valkey.port}/0",
+            redis_url=url,
             clock="events",
             batch_records=50,
         )
         await ensure_topics(settings.kafka_bootstrap_servers, ALL_TOPICS, partitions=PARTITIONS, replication=1)
         async with (
             open_publisher(settings) as publisher,
-            RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY) as client,
+            RedisClient.open(settings.redis_url, limits=PATIENT, library=FUNCTION_LIBRARY) as client,
         ):
             yield Bank(settings, FEATURES, publisher, client, valkey)
 
@@ -262,7 +270,7 @@ async def test_events_delivered_again_change_nothing(bank: Bank) -> None:
     ends = await bank.post(events)
     async with altered_builder(bank, lambda work: work, forgetful=True) as first:
         await bank.until_applied(ends, first)
-    await bank.client.execute("DEL", bank.keys.progress)
+    await bank.client.execute("DEL", *(own.progress for own in bank.keys.parts))
     more = await bank.post(events[-7:])
     async with running_builder(bank, metrics) as second:
         await bank.until_applied(more, second)
@@ -318,11 +326,11 @@ async def test_a_store_that_refuses_writes_is_waited_for(bank: Bank) -> None:
     before, after = transactions(20), transactions(20)
     async with running_builder(bank) as builder:
         await bank.until_applied(await bank.post(before), builder)
-        await bank.client.execute("CONFIG", "SET", "min-replicas-to-write", "1")
+        await bank.client.everywhere("CONFIG", "SET", "min-replicas-to-write", "1")
         ends = await bank.post(after)
         done, _ = await asyncio.wait({builder}, timeout=1.0)
         assert not done, "a refusal ends nothing"
-        await bank.client.execute("CONFIG", "SET", "min-replicas-to-write", "0")
+        await bank.client.everywhere("CONFIG", "SET", "min-replicas-to-write", "0")
         await bank.until_applied(ends, builder)
     await bank.assert_counted(before + after)
 
@@ -405,6 +413,7 @@ async def test_without_a_place_for_dead_letters_reading_stops_before_the_poison(
     assert len(await read_topic(bank, DEAD_LETTERS, 1)) == 1
 
 
+@pytest.mark.parametrize("bank", ["one server"], indirect=True)
 @pytest.mark.parametrize("spared", [True, False], ids=["an older copy comes back", "nothing comes back"])
 async def test_a_store_that_comes_back_poorer_is_filled_again_from_the_log(
     bank: Bank, tmp_path: Path, spared: bool
@@ -416,6 +425,7 @@ async def test_a_store_that_comes_back_poorer_is_filled_again_from_the_log(
         if spared:
             await bank.client.execute("SAVE")
         await bank.until_applied(await bank.post(events[30:40]), builder)
+        assert bank.valkey is not None
         os.kill(bank.valkey.pid, signal.SIGKILL)
         await bank.valkey.process.wait()
         ends = await bank.post(events[40:])
@@ -441,6 +451,7 @@ async def test_a_store_lost_in_the_middle_of_a_batch_leaves_no_half_built_states
     await bank.assert_counted(events)
 
 
+@pytest.mark.parametrize("bank", ["one server"], indirect=True)
 async def test_a_builder_told_to_stop_while_the_store_is_away_leaves_soon_and_its_batch_is_not_lost(
     bank: Bank, tmp_path: Path
 ) -> None:
@@ -458,6 +469,7 @@ async def test_a_builder_told_to_stop_while_the_store_is_away_leaves_soon_and_it
     consumer = BatchConsumer(stream, work, Pace(jitter=jitter, first_pause_s=20.0, longest_pause_s=20.0))
     async with stream:
         task = asyncio.create_task(consumer.run(stop))
+        assert bank.valkey is not None
         os.kill(bank.valkey.pid, signal.SIGKILL)
         await bank.valkey.process.wait()
         ends = await bank.post(events)
@@ -565,9 +577,9 @@ async def test_processes_killed_at_any_moment_lose_and_double_nothing(bank: Bank
 
 async def applied_so_far(bank: Bank) -> int:
     """Events the store says it holds, over all partitions."""
-    values = await bank.client.execute("HVALS", bank.keys.progress)
-    assert isinstance(values, list)
-    return sum(int(value) for value in values if isinstance(value, bytes))
+    partitions = [(topic, number) for topic in STATE_TOPICS for number in range(PARTITIONS)]
+    held = await RedisNamespaces(bank.client, bank.settings.namespace).held(bank.keys.layout, partitions)
+    return sum(held.values())
 
 
 async def test_a_loss_is_noticed_and_mended_while_nothing_comes_in(bank: Bank) -> None:
@@ -581,7 +593,8 @@ async def test_a_loss_is_noticed_and_mended_while_nothing_comes_in(bank: Bank) -
 
 
 async def test_a_log_made_anew_is_not_mistaken_for_one_already_applied(bank: Bank) -> None:
-    await bank.client.execute("HSET", bank.keys.progress, f"{TRANSACTIONS}/0", 5_000_000)
+    for own in bank.keys.parts:
+        await bank.client.execute("HSET", own.progress, f"{TRANSACTIONS}/0", 5_000_000)
     await bank.post(transactions(40))
     with pytest.raises(LogReplaced, match=r"bank\.transactions\.v1/0 up to offset 5000000"):
         async with asyncio.timeout(WAIT_S):

@@ -53,6 +53,7 @@ async def until(
     return reading
 
 
+@pytest.mark.parametrize("servers", ["one server", "cluster"], indirect=True)
 async def test_a_lost_store_is_not_relied_on_until_every_withdrawal_has_been_read_again(
     servers: EmbeddedServers,
 ) -> None:

@@ -103,7 +103,7 @@ async def test_a_callers_trace_goes_on_through_decision_store_and_bus(
     assert served.attributes is not None and served.attributes["http.response.status_code"] == 200
     assert "GET" in ours  # state, ledger and claim, in one round trip
     everything = "".join(span.to_json() for span in exporter.get_finished_spans())
-    assert "4711" not in everything
+    assert "retail:4711" not in everything
 
 
 @pytest.mark.servers

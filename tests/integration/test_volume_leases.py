@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +11,6 @@ import pytest
 from decision_engine.offers import Offer
 from decision_engine.strategy import UnitCost, VolumeConstraint, VolumePeriod, VolumeScope
 from decision_engine.volume import VolumePlan, plan_volumes
-from services.adapters.embedded_servers import embedded_valkey
 from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_volume_holds import RedisVolumeHolds
@@ -100,11 +98,8 @@ class Bank:
 
 
 @pytest.fixture
-async def bank(tmp_path: Path) -> AsyncIterator[Bank]:
-    async with (
-        embedded_valkey(tmp_path) as server,
-        RedisClient.open(f"redis://127.0.0.1:{server.port}", library=VOLUME_LIBRARY) as client,
-    ):
+async def bank(store_url: str) -> AsyncIterator[Bank]:
+    async with RedisClient.open(store_url, library=VOLUME_LIBRARY) as client:
         made = Bank(client)
         await made.holds.open({}, [])
         yield made

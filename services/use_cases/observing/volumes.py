@@ -163,15 +163,15 @@ def cap_use(log: FunnelLog, part: Part) -> tuple[CapUse, ...]:
     """What the contact policy held back in the period, the rule that bites most often first."""
     asked = int(in_channels(log, log.requests.channel, part.channels).sum())
     candidates: dict[tuple[str, str], int] = {}
-    requests: dict[tuple[str, str], int] = {}
+    befallen: dict[tuple[str, str], int] = {}
     for channel, _, end, number in log.candidates:
         if end.stage == Stage.CONTACT_POLICY and (part.channels is None or channel in part.channels):
             candidates[end.rule, end.code] = candidates.get((end.rule, end.code), 0) + number
     for channel, end, number in log.befallen:
         if end.stage == Stage.CONTACT_POLICY and (part.channels is None or channel in part.channels):
-            requests[end.rule, end.code] = requests.get((end.rule, end.code), 0) + number
+            befallen[end.rule, end.code] = befallen.get((end.rule, end.code), 0) + number
     found = [
-        CapUse(rule=rule, code=code, candidates=number, requests=wilson(requests.get((rule, code), 0), asked))
+        CapUse(rule=rule, code=code, candidates=number, requests=wilson(befallen.get((rule, code), 0), asked))
         for (rule, code), number in candidates.items()
     ]
     return tuple(sorted(found, key=lambda use: (-use.requests.hits, -use.candidates, use.rule)))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -72,3 +73,29 @@ def test_series_are_bounded() -> None:
 
 def test_the_process_is_measured_too() -> None:
     assert ("process_cpu_seconds_total", ()) in samples(PrometheusMetrics())
+
+
+def test_many_counters_raised_at_once_are_as_many_raised_one_by_one() -> None:
+    metrics = PrometheusMetrics()
+    kinds = (("eligibility", "adult"), ("consent", "marketing"), ("eligibility", "resident"))
+    metrics.count("rejections_total", stage="eligibility", rule="adult")
+    for amounts in ([2, 0, 1], [1, 0, 0]):
+        metrics.count_each("rejections_total", kinds, np.array(amounts, np.int64))
+    found = {labels: value for (name, labels), value in samples(metrics).items() if name == "kairos_rejections_total"}
+    assert sorted(found.values()) == [1, 4], "none of a kind is no series"
+    metrics.count_each("rejections_total", kinds, np.array([1, 0, 0], np.int64))
+    found = {labels: value for (name, labels), value in samples(metrics).items() if name == "kairos_rejections_total"}
+    assert sorted(found.values()) == [1, 5], "a page that was read begins nothing anew"
+
+
+def test_counters_of_many_lists_are_summed_up_in_between() -> None:
+    metrics = PrometheusMetrics()
+    for _ in range(200):
+        metrics.count_each("rejections_total", [("eligibility", "adult")], np.array([1], np.int64))
+    found = [value for (name, _), value in samples(metrics).items() if name == "kairos_rejections_total"]
+    assert found == [200]
+
+
+def test_many_counters_with_too_few_labels_are_an_error() -> None:
+    with pytest.raises(KeyError):
+        PrometheusMetrics().count_each("rejections_total", (("eligibility",),), np.array([1], np.int64))

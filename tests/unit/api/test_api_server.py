@@ -8,7 +8,8 @@ import pytest
 
 from services.api import bodies
 from services.api.app import create_app
-from services.api.server import AddressUnavailable, bind, serve
+from services.api.leaving import Leaving
+from services.api.server import AddressUnavailable, Leave, bind, serve
 
 QUESTION = {"customer_id": "retail:1", "channel": "mobile", "placements": [{"id": "home_banner"}], "timeout_ms": 1000}
 
@@ -37,6 +38,65 @@ async def test_a_stop_answers_what_is_under_way_and_takes_nothing_new(bank: Any)
         bank.store.gate.set()
         assert (await under_way).status_code == 200
         await asyncio.wait_for(serving, 5)
+
+
+async def test_a_node_that_leaves_is_not_ready_first_and_ends_connections_with_an_answer(bank: Any) -> None:
+    """Until the notice is over it answers as before, so that nobody is refused who could not know yet."""
+    stop, started, noticed, leaving = asyncio.Event(), asyncio.Event(), asyncio.Event(), Leaving()
+    app = create_app(bank.runtime(checks={"staying": leaving.check}))
+
+    def on_notice() -> None:
+        leaving.begin()
+        noticed.set()
+
+    leave = Leave(notice_s=1.5, on_notice=on_notice)
+    listener = bind("127.0.0.1", 0)
+    serving = asyncio.create_task(serve(app, listener, stop=stop, on_started=started.set, leave=leave))
+    await started.wait()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with httpx.AsyncClient(base_url=url) as known, httpx.AsyncClient(base_url=url) as newcomer:
+        before = await known.get("/readyz")
+        assert (before.status_code, "connection" in before.headers) == (200, False)
+        stop.set()
+        await noticed.wait()
+        for client in (known, newcomer):
+            answer = await client.post("/v1/decisions", json=QUESTION)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        told = await known.get("/readyz")
+        assert (told.status_code, told.json()["checks"]) == (503, {"staying": False})
+        await asyncio.wait_for(serving, 10)
+        with pytest.raises(httpx.ConnectError):
+            await known.get("/livez")
+
+
+async def test_a_request_that_was_on_its_way_when_the_node_stopped_is_answered(
+    bank: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that stood idle: whoever sent it could not know. The answer is the last of the connection."""
+    monkeypatch.setattr("services.api.guarded_protocol.LINGER_SECONDS", 5.0)
+    stop, started = asyncio.Event(), asyncio.Event()
+    listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    serving = asyncio.create_task(serve(create_app(bank.runtime()), listener, stop=stop, on_started=started.set))
+    await started.wait()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert b"200" in await reader.readuntil(b"{")
+    stop.set()
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                _, newcomer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                break
+            newcomer.close()
+            await asyncio.sleep(0.01)
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+    answered = await reader.read()
+    assert b"200" in answered
+    assert b"connection: close" in answered
+    writer.close()
+    await asyncio.wait_for(serving, 10)
 
 
 async def test_what_can_be_got_can_be_asked_for_without_its_body(bank: Any) -> None:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
+from numpy.typing import NDArray
 
 from event_schemas.topics import OUTBOUND
 from services.ports import BusUnavailable, Delivery
@@ -224,6 +226,10 @@ class CountingMetrics:
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         key = (name, *labels.values())
         self.seen[key] = self.seen.get(key, 0) + amount
+
+    def count_each(self, name: str, series: Sequence[tuple[str, ...]], amounts: NDArray[np.int64]) -> None:
+        for labels, amount in zip(series, amounts.tolist(), strict=True):
+            self.seen[(name, *labels)] = self.seen.get((name, *labels), 0) + amount
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         self.seen[(name, *labels.values())] = value

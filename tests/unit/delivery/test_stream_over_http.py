@@ -14,7 +14,7 @@ import pytest
 
 from services.api.app import create_app
 from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client
-from services.api.server import bind, serve
+from services.api.server import Leave, bind, serve
 from services.api.stream_feed import OutboundFeed
 from services.api.stream_response import StreamLimits
 from services.threaded_archive import ThreadedArchive
@@ -50,7 +50,9 @@ async def scene(small_bank: ModuleType, log: Any, clock: Any, metrics: Any) -> A
     async with OutboundFeed(log.open, clock, metrics).following() as feed:
         runtime = bank.runtime(outbound=feed, stream_limits=LIMITS, authenticator=KEYS, metrics=metrics)
         app = create_app(runtime)
-        serving = asyncio.create_task(serve(app, listener, stop=stop, on_started=started.set, on_stopping=feed.end))
+        serving = asyncio.create_task(
+            serve(app, listener, stop=stop, on_started=started.set, leave=Leave(on_stopping=feed.end))
+        )
         await started.wait()
         yield Scene(url, stop, serving, feed)
         stop.set()
