@@ -20,6 +20,8 @@ from services.ports import ShellError
 
 START_SECONDS = 20.0
 """How long a server may take to answer its first health check; a loaded two-core machine needs seconds."""
+ANSWER_SECONDS = 1.0
+"""How long each of them waits for an answer; then it is asked again."""
 STOP_SECONDS = 5.0
 START_ATTEMPTS = 3
 """A free port can be taken between finding and binding it; another is tried."""
@@ -227,10 +229,14 @@ async def _valkey_answers(port: int) -> bool:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         return False
-    writer.write(b"PING\r\n")
-    answer = await reader.readline()
-    writer.close()
-    return answer == b"+PONG\r\n"
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):  # who took the port before ours could may never say anything
+            writer.write(b"PING\r\n")
+            return await reader.readline() == b"+PONG\r\n"
+    except (TimeoutError, OSError):
+        return False
+    finally:
+        writer.close()
 
 
 async def _port_answers(port: int) -> bool:
