@@ -36,7 +36,7 @@ from event_schemas.envelope import from_epoch_ms
 from event_schemas.topics import ALL_TOPICS, TRANSACTIONS
 from loadtests.ingest_contestants import environment_of, held_by, processes, settings_on
 from loadtests.ingest_hour_verdicts import Course, Minute, hour_result
-from loadtests.ingest_log import CATEGORIES, KINDS, PARTITIONS, START_MS, features_of
+from loadtests.ingest_log import PARTITIONS, START_MS, features_of, transaction_data
 from loadtests.server_processes import processor_seconds, resident_mib
 from loadtests.stored_customers import used_bytes
 from loadtests.telling_results import tell
@@ -145,17 +145,7 @@ def _shape(draw: random.Random) -> tuple[bytes, bytes, bytes, bytes]:
         "subject": _CUSTOMER.decode(),
         "time": from_epoch_ms(946_684_800_000),
     }
-    data = {
-        "account_id": str(draw.randrange(10_000)),
-        "direction": draw.choice(("credit", "debit")),
-        "amount": draw.randrange(100, 1_000_000),
-        "currency": "CNY",
-        "balance_after": draw.randrange(10_000_000),
-        "kind": draw.choice(KINDS),
-        "category": draw.choice(CATEGORIES),
-        "counterparty": f"merchant {draw.randrange(500)}",
-        "channel": "mobile",
-    }
+    data = transaction_data(draw, str(draw.randrange(10_000)))
     value = encode_trusted("bank.transaction.posted", header, data)
     before, _, rest = value.partition(_ID)
     between, _, rest = rest.partition(_CUSTOMER)

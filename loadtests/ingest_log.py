@@ -110,19 +110,23 @@ def transactions(number: int, customers: int) -> Iterator[OutgoingEvent]:
         customer = f"retail:{draw.randrange(customers)}"
         at = from_epoch_ms(START_MS + i * (DAYS * 86_400_000 // number))
         header: dict[str, str | datetime] = {"id": f"t{i}", "source": "core", "subject": customer, "time": at}
-        data = {
-            "account_id": customer[7:],
-            "direction": draw.choice(("credit", "debit")),
-            "amount": draw.randrange(100, 1_000_000),
-            "currency": "CNY",
-            "balance_after": draw.randrange(10_000_000),
-            "kind": draw.choice(KINDS),
-            "category": draw.choice(CATEGORIES),
-            "counterparty": f"merchant {draw.randrange(500)}",
-            "channel": "mobile",
-        }
-        value = encode_trusted("bank.transaction.posted", header, data)
+        value = encode_trusted("bank.transaction.posted", header, transaction_data(draw, customer[7:]))
         yield OutgoingEvent(topic=TRANSACTIONS, key=customer, value=value)
+
+
+def transaction_data(draw: random.Random, account_id: str) -> dict[str, str | int]:
+    """What one transaction of the account says."""
+    return {
+        "account_id": account_id,
+        "direction": draw.choice(("credit", "debit")),
+        "amount": draw.randrange(100, 1_000_000),
+        "currency": "CNY",
+        "balance_after": draw.randrange(10_000_000),
+        "kind": draw.choice(KINDS),
+        "category": draw.choice(CATEGORIES),
+        "counterparty": f"merchant {draw.randrange(500)}",
+        "channel": "mobile",
+    }
 
 
 async def publish(settings: Settings, events: Iterator[OutgoingEvent]) -> dict[int, int]:

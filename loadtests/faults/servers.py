@@ -16,6 +16,7 @@ from services.adapters.embedded_servers import (
     embedded_broker,
     embedded_valkey,
     free_port,
+    port_answers,
     stop_process,
 )
 from services.adapters.redis_client import ClientLimits, RedisClient
@@ -188,7 +189,7 @@ class Broker:
                 stdout=sink, stderr=sink, preexec_fn=die_with_parent, start_new_session=True,
             )  # fmt: skip
         async with asyncio.timeout(KAFKA_START_S):
-            while not await _listens(self._inner):
+            while not await port_answers(self._inner):
                 if self._process.returncode is not None:
                     raise RuntimeError(f"Apache Kafka ended: {(self._folder / 'kafka.out').read_text()[-2000:]}")
                 await asyncio.sleep(_POLL_S)
@@ -197,15 +198,6 @@ class Broker:
         if self._process is not None:
             self.signal(signal.SIGCONT)
             await stop_process(self._process)
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 async def mend(proxy: ProxyProcess, *ports: int) -> None:

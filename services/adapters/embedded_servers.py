@@ -158,7 +158,7 @@ async def embedded_broker(
             *("--listener-url", url, "--advertised-listener-url", f"tcp://127.0.0.1:{advertised or chosen}"),
         )
 
-    async with _server("broker", directory, port, command, {"RUST_LOG": "error"}, _port_answers) as server:
+    async with _server("broker", directory, port, command, {"RUST_LOG": "error"}, port_answers) as server:
         yield server
 
 
@@ -239,7 +239,8 @@ async def _valkey_answers(port: int) -> bool:
         writer.close()
 
 
-async def _port_answers(port: int) -> bool:
+async def port_answers(port: int) -> bool:
+    """Whether anybody takes connections there."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
