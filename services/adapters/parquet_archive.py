@@ -39,6 +39,7 @@ from models.decision_log.archive_files import (
     read_rows,
     without_merged,
 )
+from services.adapters.archive_merging import mergeable, write_merged
 from services.ports import Delivery, ShellError
 
 Partition = tuple[str, int]
@@ -48,11 +49,8 @@ StepHook = Callable[[str], None]
 
 POSITIONS = "_positions"
 _log = logging.getLogger(__name__)
-_MERGE_FILES = 16
 _SYNC_THREADS = 16
 _LISTINGS = 3
-_SMALL_BYTES = 32 * 1024 * 1024
-"""Larger files are never rewritten, so a record is rewritten a bounded number of times."""
 
 
 class ArchiveUnusable(ShellError):
@@ -182,15 +180,12 @@ class ParquetArchive:
         The merged file contains the offsets of its parts, so readers pass over parts that a crash leaves behind.
         """
         topic, number = partition
-        files = [f for f in files_of_day(self._root, topic, day) if f.partition == number]
-        parts = [file for file in files if file.path.stat().st_size < _SMALL_BYTES]
-        if len(parts) < _MERGE_FILES or parts != files[-len(parts) :]:
+        parts = mergeable([f for f in files_of_day(self._root, topic, day) if f.partition == number])
+        if not parts:
             return
         finished = parts[0].path.with_name(file_name(number, parts[0].first, parts[-1].last))
         unfinished = finished.with_name(f".{finished.name}")
-        with pq.ParquetWriter(unfinished, ARCHIVE_SCHEMA, compression="zstd") as writer:
-            for part in parts:
-                writer.write_table(_whole_table(part.path))
+        write_merged([part.path for part in parts], unfinished)
         _sync([unfinished])
         self._on_step("merge staged")
         unfinished.rename(finished)
@@ -288,14 +283,6 @@ def _matching(file: ArchiveFile, customer_id: str, wanted: pc.Expression) -> Ite
         for row in read_rows(file, ("time", "value", "subject")):
             if row["subject"] == customer_id:
                 yield row
-
-
-def _whole_table(path: Path) -> pa.Table:
-    """A file's rows in the present columns. Before keys were kept, only events whose key was their subject counted."""
-    table = pq.read_table(path, schema=ARCHIVE_SCHEMA, partitioning=None)
-    if "key" in pq.read_schema(path).names:
-        return table
-    return table.set_column(table.schema.get_field_index("key"), ARCHIVE_SCHEMA.field("key"), table.column("subject"))
 
 
 def archived_positions(root: Path) -> dict[Partition, Position]:
