@@ -20,9 +20,10 @@ from services.ports import BusUnavailable, OutgoingEvent
 pytestmark = pytest.mark.servers
 
 PARENT = """
-import asyncio, sys
+import asyncio, signal, sys
 from pathlib import Path
 from services.adapters.embedded_servers import EmbeddedServers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born without it
 async def main():
     async with EmbeddedServers.start(Path(sys.argv[1])) as servers:
         print(servers.valkey.pid, servers.broker.pid, flush=True)

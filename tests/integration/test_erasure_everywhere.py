@@ -103,6 +103,8 @@ class Bank:
     loaded: LoadedStrategy
     folder: Path
     publish: Callable[[list[OutgoingEvent]], Awaitable[Any]]
+    metrics: PrometheusMetrics
+    """The state builder's."""
     builder: "asyncio.Task[None] | None" = None
     stops: list[asyncio.Event] = field(default_factory=list)
 
@@ -169,6 +171,12 @@ class Bank:
         answer = await self.http.delete(f"/v1/customers/{customer}")
         assert answer.status_code == 202, answer.text
         return str(answer.json()["erasure_id"])
+
+    async def until_refused(self) -> None:
+        """The state builder has refused an event of somebody who was erased."""
+        async with asyncio.timeout(WAIT_S):
+            while b"kairos_events_refused_total{" not in self.metrics.exposition()[0]:
+                await asyncio.sleep(0.02)
 
     async def queued(self) -> None:
         """The state builder has taken the erasure in."""
@@ -254,11 +262,11 @@ def _mentions(text: bytes, customer: str) -> bool:
 
 
 @asynccontextmanager
-async def running_builder(settings: Settings, loaded: LoadedStrategy) -> AsyncIterator[None]:
+async def running_builder(
+    settings: Settings, loaded: LoadedStrategy, metrics: PrometheusMetrics
+) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    work = build_states(
-        settings, loaded.features, PrometheusMetrics(), stop, links=loaded.strategy.links, firing_for=loaded
-    )
+    work = build_states(settings, loaded.features, metrics, stop, links=loaded.strategy.links, firing_for=loaded)
     roles = [
         asyncio.create_task(work),
         asyncio.create_task(attribute_conversions(settings, loaded.strategy, PrometheusMetrics(METRICS), stop)),
@@ -290,15 +298,15 @@ async def bank(servers: Any, tmp_path: Path) -> AsyncIterator[Bank]:
         decision_timeout_ms=1000,
     )
     await topics.create(settings)
-    loaded = load_strategy(settings)
+    loaded, metrics = load_strategy(settings), PrometheusMetrics()
     async with (
         RedisClient.open(settings.redis_url, library=FUNCTION_LIBRARY) as client,
         open_publisher(settings) as publisher,
-        running_builder(settings, loaded),
+        running_builder(settings, loaded, metrics),
         open_api(settings) as runtime,
         httpx.AsyncClient(transport=httpx.ASGITransport(create_app(runtime)), base_url="http://kairos") as http,
     ):
-        yield Bank(settings, client, http, loaded, tmp_path, publisher.publish)
+        yield Bank(settings, client, http, loaded, tmp_path, publisher.publish, metrics)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -418,6 +426,7 @@ async def test_a_store_that_lost_everything_learns_from_the_bus_who_was_erased(b
 
 async def assert_who_comes_back_is_a_new_customer(bank: Bank) -> None:
     await bank.spend(GONE)  # nobody agreed to anything yet
+    await bank.until_refused()
     await bank.consent(GONE)
     await bank.until_known(GONE, posted=0)
     await bank.spend(GONE)
