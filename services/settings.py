@@ -293,7 +293,10 @@ def _jwks_problems(address: str) -> list[str]:
     try:
         place = urlsplit(address)
         unsafe = place.scheme == "http" and not _is_loopback(place.hostname or "")
+        nowhere = place.port == 0 or (place.scheme in {"http", "https"} and not place.hostname)
     except ValueError:
+        return ["KAIROS_JWKS: is no address"]
+    if nowhere:
         return ["KAIROS_JWKS: is no address"]
     return ["KAIROS_JWKS: whoever is on the way could put in keys of their own; use https://"] if unsafe else []
 

@@ -39,7 +39,7 @@ async def _fetched(url: str) -> bytes:
                 if len(document) > MOST_BYTES:
                     raise JwksUnavailable(f"{url} sent more than {MOST_BYTES} bytes")
             return document
-    except (httpx.HTTPError, OSError, TimeoutError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
         raise JwksUnavailable(f"{url} cannot be reached: {type(error).__name__}") from error
 
 

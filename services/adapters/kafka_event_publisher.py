@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -18,6 +18,7 @@ from aiokafka.structs import RecordMetadata
 from services.adapters.kafka_security import PLAINTEXT, KafkaSecurity
 from services.ports import BusPosition, BusUnavailable, OutgoingEvent
 from services.use_cases.circuit_breaker import CircuitBreaker, Way
+from services.use_cases.running_beside import running_beside
 
 _log = logging.getLogger(__name__)
 _BATCH_BYTES = 262_144
@@ -40,7 +41,8 @@ class KafkaEventPublisher:
     `enqueue` hands over to an outbox of at most `outbox_limit` events that a background task sends in order, a batch
     for each partition; what a broker refuses or loses is tried again until it is back. While the bus
     hangs `publish` fails at once, but for one call at a time that finds out whether it still does (`breaker`). Use as
-    an async context manager; leaving flushes.
+    an async context manager; leaving flushes. Should that task fail in a way nobody foresaw, whoever entered is
+    cancelled and the error raised: an outbox that nobody sends would only fill.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class KafkaEventPublisher:
         self._drained = asyncio.Event()
         self._drained.set()
         self._producer: AIOKafkaProducer | None = None
-        self._sender: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
@@ -86,24 +88,16 @@ class KafkaEventPublisher:
         except KafkaError as error:
             await self._producer.stop()
             raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}: {error!r}") from error
-        self._sender = asyncio.create_task(self._send_outbox(), name="kafka-outbox")
+        # What is entered last is left first: flushed, then no longer sent, then closed.
+        self._open.push_async_callback(self._stop, self._producer)
+        await self._open.enter_async_context(running_beside(self._send_outbox(), "kafka-outbox"))
+        self._open.push_async_callback(self._flush_in_time)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout_s):
-                await self.flush()
-        if self.backlog:
-            _log.error("%d events were not acknowledged before the stop", self.backlog, extra={"action": "publish"})
-        if self._sender is not None:
-            self._sender.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sender
-        if self._producer is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._producer.stop(), self._timeout_s)
+        await self._open.__aexit__(exc_type, exc, traceback)
 
     @property
     def backlog(self) -> int:
@@ -152,6 +146,17 @@ class KafkaEventPublisher:
                 await self._started().client.fetch_all_metadata()
         except (KafkaError, TimeoutError) as error:
             raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}") from error
+
+    async def _flush_in_time(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                await self.flush()
+        if self.backlog:
+            _log.error("%d events were not acknowledged before the stop", self.backlog, extra={"action": "publish"})
+
+    async def _stop(self, producer: AIOKafkaProducer) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(producer.stop(), self._timeout_s)
 
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:

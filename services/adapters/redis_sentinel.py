@@ -20,6 +20,7 @@ from services.ports import SettingsInvalid, StoreUnavailable
 SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
 DEFAULT_PORT = 26_379
 _MOST_DIGITS = 5
+_MOST_PORT = 65_535
 _OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_tls")
 _ASK_SECONDS = 0.5
 """A sentinel that is silent for so long is passed over; connecting has two seconds for all of it."""
@@ -132,6 +133,6 @@ async def _conversation(place: Place, tls: ssl.SSLContext | None, commands: list
 
 def _place(text: str) -> Place:
     host, _, port = text.strip().rpartition(":") if ":" in text else (text.strip(), "", "")
-    if not host or (port and not (port.isdecimal() and len(port) <= _MOST_DIGITS)):
+    if not host or (port and not (port.isdecimal() and len(port) <= _MOST_DIGITS and 0 < int(port) <= _MOST_PORT)):
         raise SettingsInvalid(f"store URL: {text!r} is no sentinel; write host:26379")
     return host, int(port) if port else DEFAULT_PORT

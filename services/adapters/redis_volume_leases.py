@@ -9,7 +9,7 @@ nodes write. A node that dies leaves a lease that lapses: what it had on record 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from time import monotonic
@@ -26,6 +26,7 @@ from event_schemas.control import PricesSet
 from event_schemas.envelope import epoch_ms
 from services.adapters.redis_client import Argument, RedisClient, Reply, ReplyError
 from services.ports import Clock, Metrics, StoreUnavailable, VolumeHold
+from services.use_cases.running_beside import running_beside
 
 VOLUME_LIBRARY = files("services.adapters").joinpath("redis_volume_functions.lua").read_text("utf-8")
 """`RedisClient.open(url, library=VOLUME_LIBRARY)`; a library of its own beside the other stores' functions."""
@@ -161,7 +162,8 @@ class _Hold:
 
 class RedisVolumeLeases:
     """Implements `ports.VolumeLeases`. Use as an async context manager: entering takes the first chunks, leaving
-    returns what is left. While the store is away nothing of a volume can be handed out."""
+    returns what is left. While the store is away nothing of a volume can be handed out. Should renewing fail in a way
+    nobody foresaw, whoever entered is cancelled and the error raised."""
 
     def __init__(
         self,
@@ -191,24 +193,18 @@ class RedisVolumeLeases:
         self._decided_s = monotonic()
         self._wake = asyncio.Event()
         self._renewing = asyncio.Lock()
-        self._keeper: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         await self._renew_safely()
-        self._keeper = asyncio.create_task(self._keep(), name="volume-leases")
+        self._open.push_async_callback(self._surrender_safely)
+        await self._open.enter_async_context(running_beside(self._keep(), "volume-leases"))
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-        try:
-            await self.surrender()
-        except StoreUnavailable as error:
-            _log.warning("volumes could not be returned, they lapse: %s", error, extra={"action": "volumes"})
+        await self._open.__aexit__(exc_type, exc, traceback)
 
     def view(self, now_ms: int) -> VolumeView:
         """What may be handed out now. The mapping changes with every charge; read it before anything is awaited."""
@@ -423,6 +419,12 @@ class RedisVolumeLeases:
             await self.renew()
         except StoreUnavailable as error:
             _log.warning("volumes are not leased, trying again: %s", error, extra={"action": "volumes"})
+
+    async def _surrender_safely(self) -> None:
+        try:
+            await self.surrender()
+        except StoreUnavailable as error:
+            _log.warning("volumes could not be returned, they lapse: %s", error, extra={"action": "volumes"})
 
 
 def _leased(plan: VolumePlan) -> dict[str, tuple[VolumeConstraint, int]]:

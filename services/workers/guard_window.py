@@ -81,12 +81,13 @@ class GuardWindow:
                 return
             placements = data["placements"]
             causes = list(data["degraded_causes"])
+            names = data["decision_id"], data["customer_id"], data["strategy_version"]
+            if not all(isinstance(name, str) for name in names):
+                return
             self._seen.append(
                 Seen(
                     delivery.timestamp_ms,
-                    data["decision_id"],
-                    data["customer_id"],
-                    data["strategy_version"],
+                    *names,
                     degraded=bool(causes),
                     own_fault=not _ANYBODYS.issuperset(causes),
                     fell_back=any("fallback_cause" in p and p["fallback_cause"] is not None for p in placements),
