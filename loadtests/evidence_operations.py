@@ -57,14 +57,21 @@ SECURITY = (
     ),
     claim(
         "no customer in the logs",
-        "20,000 requests with seeded canaries, errors and dead letters included: none in logs or metrics",
+        "20,000 requests and 3,000 events with seeded canaries, errors included: none in logs, metrics, traces, "
+        "refusals, reasons of dead letters",
         ["loadtests.log_canaries"],
-        timeout=600,
+        timeout=900,
     ),
     claim(
         "sensitive attributes decide nothing",
         "flipped: 0 of 10,000 answers change; everything permuted of who refused personalisation: 0 of 10,000",
         ["loadtests.sensitive_flips"],
+        timeout=900,
+    ),
+    claim(
+        "decisions computed again from their records",
+        "10,000 of 10,000 made through the API over the demo bank, degraded ones among them: byte for byte",
+        ["loadtests.replayed_decisions"],
         timeout=900,
     ),
     claim(

@@ -378,13 +378,18 @@ def decision_retention(settings: Settings) -> DecisionRetention:
     )
 
 
+LIBRARY_LEVELS = {"aiokafka": logging.ERROR, "httpx": logging.WARNING}
+"""Below these, whatever level is asked for, libraries write what is nobody's to read: whole records of the bus, and
+addresses of receivers."""
+
+
 def configure_logging(settings: Settings) -> None:
     """One line an event on standard error: time, level, name, sentence. Ids only, never attributes."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter_of(settings.log_format, {"node": socket.gethostname(), "process": str(os.getpid())}))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # addresses of receivers may hold what is nobody's to read
+    for library, level in LIBRARY_LEVELS.items():
+        logging.getLogger(library).setLevel(level)
     mask_logs(LogPseudonyms(settings.log_hash_key))
 
 

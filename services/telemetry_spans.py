@@ -2,7 +2,8 @@
 
 A request's `traceparent` is taken up; every event published within a span carries it on, as the CloudEvents extension
 attribute and as a header of the record; a batch of events links to the spans its records came from. Acts of governance
-are left as they are: their bytes are chained. No span has an attribute that tells of a customer.
+are left as they are: their bytes are chained. No span has an attribute that tells of a customer: requests are named by
+the pattern of their route, and of an error a span has the kind, not the words.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -12,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from event_schemas.topics import CONTROL
@@ -25,6 +27,7 @@ from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.redis_client import RedisClient
 from services.api.bodies import Message, Receive, Scope, Send
 from services.api.front_door import AsgiApp
+from services.api.load_gate import HOT_PATHS
 from services.ports import BusPosition, Delivery, OutgoingEvent
 from services.use_cases.log_ids import LOG_IDS
 from services.workers.state_builder import PreparedBatch, StateBuilder
@@ -34,8 +37,8 @@ MOST_LINKS = 32
 """Of a batch: one that links to thousands is read by nobody."""
 _W3C = TraceContextTextMapPropagator()
 _CARRIED = (b"traceparent", b"tracestate")
-_ROUTE_PARTS = 3
-"""Of a path that name what is asked for (`/v1/customers`); what follows may be an id."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Others are a client's own words."""
 
 
 @contextmanager
@@ -79,12 +82,9 @@ def traced_app(tracer: Tracer, app: AsgiApp) -> AsgiApp:
             await app(scope, receive, send)
             return
         carrier = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _CARRIED}
-        route = "/".join(scope["path"].split("/")[:_ROUTE_PARTS])
-        with tracer.start_as_current_span(
-            f"{scope['method']} {route}", context=_W3C.extract(carrier), kind=SpanKind.SERVER
-        ) as span:
-            span.set_attribute("http.request.method", scope["method"])
-            span.set_attribute("http.route", route)
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        with _span(tracer, method, SpanKind.SERVER, context=_W3C.extract(carrier)) as span:
+            span.set_attribute("http.request.method", method)
 
             async def send_noted(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -94,14 +94,43 @@ def traced_app(tracer: Tracer, app: AsgiApp) -> AsgiApp:
                 await send(message)
 
             LOG_IDS.set({"trace_id": trace.format_trace_id(span.get_span_context().trace_id)})
-            await app(scope, receive, send_noted)
+            try:
+                await app(scope, receive, send_noted)
+            finally:
+                if (route := _route(scope)) is not None:
+                    span.update_name(f"{method} {route}")
+                    span.set_attribute("http.route", route)
 
     return traced
 
 
+def _route(scope: Scope) -> str | None:
+    """The pattern of what was asked for, once the application has found it; paths themselves hold what people typed."""
+    if scope["path"] in HOT_PATHS:
+        return str(scope["path"])
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else None
+
+
+@contextmanager
+def _span(
+    tracer: Tracer, name: str, kind: SpanKind, *, context: Context | None = None, links: Sequence[Link] = ()
+) -> Iterator[Span]:
+    """The span at hand while it lasts. An error leaves its kind: its words may repeat what was asked."""
+    with tracer.start_as_current_span(
+        name, context=context, kind=kind, links=links, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield span
+        except Exception as error:
+            span.set_status(Status(StatusCode.ERROR))
+            span.set_attribute("error.type", f"{type(error).__module__}.{type(error).__qualname__}")
+            raise
+
+
 def _sent(original: Callable[..., Awaitable[Any]], tracer: Tracer) -> Callable[..., Awaitable[Any]]:
     async def send(client: RedisClient, commands: Sequence[Sequence[object]], timeout_s: float | None) -> Any:
-        with tracer.start_as_current_span(_command(commands), kind=SpanKind.CLIENT) as span:
+        with _span(tracer, _command(commands), SpanKind.CLIENT) as span:
             span.set_attribute("db.system.name", "redis")
             span.set_attribute("db.operation.batch.size", len(commands))
             return await original(client, commands, timeout_s)
@@ -120,7 +149,7 @@ def _command(commands: Sequence[Sequence[object]]) -> str:
 def _published(original: Callable[..., Awaitable[Any]], tracer: Tracer) -> Callable[..., Awaitable[Any]]:
     async def publish(publisher: KafkaEventPublisher, events: Sequence[OutgoingEvent]) -> list[BusPosition]:
         topics = ", ".join(sorted({event.topic for event in events}))
-        with tracer.start_as_current_span(f"publish {topics}", kind=SpanKind.PRODUCER) as span:
+        with _span(tracer, f"publish {topics}", SpanKind.PRODUCER) as span:
             span.set_attribute("messaging.system", "kafka")
             span.set_attribute("messaging.batch.message_count", len(events))
             positions: list[BusPosition] = await original(publisher, [carrying(event) for event in events])
@@ -154,7 +183,7 @@ def carrying(event: OutgoingEvent) -> OutgoingEvent:
 def _applied(original: Callable[..., Awaitable[Any]], tracer: Tracer) -> Callable[..., Awaitable[Any]]:
     async def apply(builder: StateBuilder, batch: PreparedBatch) -> Mapping[tuple[str, int], int]:
         records = batch.events.deliveries
-        with tracer.start_as_current_span("apply batch", kind=SpanKind.CONSUMER, links=_links(records)) as span:
+        with _span(tracer, "apply batch", SpanKind.CONSUMER, links=_links(records)) as span:
             span.set_attribute("messaging.system", "kafka")
             span.set_attribute("messaging.batch.message_count", len(records))
             positions: Mapping[tuple[str, int], int] = await original(builder, batch)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ from services.api.app import create_app
 from services.bootstrap import load_strategy, open_api, open_event_stream
 from services.commands import topics
 from services.commands.state_builder import build_states
-from services.ports import OutgoingEvent
+from services.ports import OutgoingEvent, StoreUnavailable
 from services.settings import Settings, SettingsInvalid, read_settings
 from services.telemetry import tracing
 from services.telemetry_spans import carrying, instrumented, traced_app
@@ -147,24 +148,59 @@ def test_acts_of_governance_keep_their_bytes_and_what_is_traced_already_its_pare
         assert carrying(carrying(bare)).value == carrying(bare).value
 
 
+async def nothing(_: Any = None) -> Any:
+    return None
+
+
+def asked(path: str, method: str = "GET") -> dict[str, Any]:
+    return {"type": "http", "method": method, "path": path, "headers": [(b"traceparent", b"junk")]}
+
+
 async def test_paths_with_ids_are_named_by_what_they_ask_for(
     provider: TracerProvider, exporter: InMemorySpanExporter
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = SimpleNamespace(path="/v1/customers/{customer_id}")
         await send({"type": "http.response.start", "status": 503, "headers": []})
 
-    async def nothing(_: Any = None) -> Any:
-        return None
-
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/v1/customers/retail:4711",
-        "headers": [(b"traceparent", b"junk")],
-    }
-    await traced_app(provider.get_tracer("test"), app)(scope, nothing, nothing)
+    await traced_app(provider.get_tracer("test"), app)(asked("/v1/customers/retail:4711"), nothing, nothing)
     (span,) = exporter.get_finished_spans()
-    assert span.name == "GET /v1/customers" and span.parent is None and not span.status.is_ok
+    assert span.name == "GET /v1/customers/{customer_id}"
+    assert span.attributes is not None and span.attributes["http.route"] == "/v1/customers/{customer_id}"
+    assert span.parent is None and not span.status.is_ok
+    assert "4711" not in span.to_json()
+
+
+@pytest.mark.parametrize("request_scope", [asked("/retail:4711"), asked("/v1/decisions/retail:4711", "RETAIL:4711")])
+async def test_what_is_no_route_of_ours_is_not_named(
+    request_scope: dict[str, Any], provider: TracerProvider, exporter: InMemorySpanExporter
+) -> None:
+    """People type ids into addresses, and a method may be any word."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+
+    await traced_app(provider.get_tracer("test"), app)(request_scope, nothing, nothing)
+    (span,) = exporter.get_finished_spans()
+    assert span.name in ("GET", "_OTHER")
+    assert "4711" not in span.to_json()
+
+
+async def test_of_an_error_a_span_has_the_kind_and_not_the_words(
+    provider: TracerProvider, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a server or a library says of a failure may repeat what it was asked."""
+
+    async def refuse(*_: Any) -> Any:
+        raise StoreUnavailable("ERR no such key nbo:state:retail:4711")
+
+    monkeypatch.setattr(RedisClient, "_send", refuse)
+    with instrumented(provider), pytest.raises(StoreUnavailable, match="4711"):
+        await RedisClient._send(object(), [("GET", "nbo:state:retail:4711")], None)  # type: ignore[arg-type]
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes is not None and span.attributes["error.type"] == "services.ports.StoreUnavailable"
+    assert not span.status.is_ok
+    assert "4711" not in span.to_json()
 
 
 def test_switched_off_nothing_is_wrapped() -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from event_schemas.codec import DecodeError, decode
-from loadtests.log_canaries import CANARIES, CUSTOMERS, run, seeded_in
+from loadtests.bus_canaries import run_over_bus
+from loadtests.canaries import CANARIES, CUSTOMERS, seeded_in
+from loadtests.log_canaries import run
 from services.adapters.log_masking import MaskedFormatter
 from services.adapters.redis_address import RedisAddress
 from services.ports import BusUnavailable, SettingsInvalid, StoreUnavailable
@@ -24,12 +26,23 @@ def clean(text: str) -> None:
     assert seeded_in(text) == []
 
 
-async def test_no_customer_is_in_logs_metrics_or_refusals() -> None:
+async def test_no_customer_is_in_logs_metrics_traces_or_refusals() -> None:
     """Two thirds of the requests while parts of the bank fail with words that repeat what was asked."""
     seen = await run(1_900)
     assert seen.found == ()
     assert seen.failed > 50
-    assert seen.logged_failures > 50, "failures were logged, so that there was something to look at"
+    assert seen.spans > 1_000
+    assert seen.logged_failures > 40, "failures were logged, so that there was something to look at"
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(120)
+async def test_dead_letters_tell_why_without_what() -> None:
+    """Events with something seeded in every field, through a real bus and a state builder."""
+    seen = await run_over_bus(900)
+    assert seen.found == []
+    assert seen.told_everything, seen.reasons
+    assert seen.dead_letters > 700
 
 
 @pytest.mark.parametrize("canary", CANARIES)
