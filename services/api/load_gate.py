@@ -23,7 +23,7 @@ from services.api.rate_limits import Room
 from services.ports import Metrics
 
 SHARES: Mapping[Priority, float] = MappingProxyType(
-    {Priority.BATCH: 0.5, Priority.INTERACTIVE: 0.8, Priority.AGENT: 1.0}
+    {Priority.BATCH: 0.4, Priority.INTERACTIVE: 0.7, Priority.AGENT: 1.0}
 )
 """Of the room, up to which each class is let in."""
 ARRIVED = "kairos.arrived_s"
@@ -50,7 +50,8 @@ class LoadGate:
         self._metrics = metrics
         self._refusals = count()
         self._open = [0] * len(Priority)
-        self._turn_began_s: float | None = None
+        self._measuring = False
+        self._turn_began_s = 0.0
         self._resize()
 
     @property
@@ -100,9 +101,9 @@ class LoadGate:
             self.queued -= 1
         self.limit.begun(self.queued + self.room.taken + 1)
         now_s = perf_counter()
-        if self._turn_began_s is None:
-            self._turn_began_s = now_s
-            asyncio.get_running_loop().call_soon(self._turned)
+        if not self._measuring:
+            self._measuring = True
+            asyncio.get_running_loop().call_soon(self._turn_begins)
         arrived_s: float = scope.get(ARRIVED, now_s)  # without the mark the body is still to come
         return max(0.0, now_s - arrived_s)
 
@@ -130,12 +131,23 @@ class LoadGate:
         self._count(reason, priority)
         return ApiError(OVERLOADED_NODE, text, retry_after_s=self._pause_s())
 
+    def _turn_begins(self) -> None:
+        """From one callback to the one it puts down is a whole turn of the loop: all that was ready, and all that came
+        in. From the work that began to a callback would be a part: new work comes last, behind whatever was waiting."""
+        self._turn_began_s = perf_counter()
+        asyncio.get_running_loop().call_soon(self._turned)
+
     def _turned(self) -> None:
-        """What was to be done soon is done: a turn of the loop later."""
-        now_s, began_s = perf_counter(), self._turn_began_s
-        self._turn_began_s = None
-        if began_s is not None and self.limit.turned(now_s - began_s, now_s):
+        """What was to be done soon is done. While turns are long every one counts: what began together comes back
+        together, and is most of the work when nobody begins."""
+        now_s = perf_counter()
+        turn_s = now_s - self._turn_began_s
+        if self.limit.turned(turn_s, now_s):
             self._resize()
+        self._measuring = self.limit.is_long(turn_s)
+        if self._measuring:
+            self._turn_began_s = now_s
+            asyncio.get_running_loop().call_soon(self._turned)
 
     def _count(self, reason: str, priority: Priority) -> None:
         self.limit.refused()

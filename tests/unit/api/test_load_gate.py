@@ -110,7 +110,7 @@ async def test_batches_are_refused_first_and_agents_last(open_bank: Callable[...
         connection = await served.connect()
         under_way: list[Any] = []
         found = []
-        for places in (5, 3, 2):
+        for places in (4, 3, 3):
             under_way += await fill(served, places)
             answers = []
             for lowest in ("batch", "interactive"):
@@ -208,7 +208,7 @@ async def test_a_client_gets_no_better_class_than_its_own(bank: Any, connect: An
     keys = ApiKeys([ApiKey(sha256=sha256(client.name.encode()).digest(), client=client) for client in clients])
     before = gate(bank)
     client = await connect(authenticator=keys, gate=before)
-    before.room.taken = 7
+    before.room.taken = 6
 
     async def asks(key: str, question: dict[str, Any]) -> int:
         answer = await client.post("/v1/decisions", json=question, headers={"X-API-Key": key})

@@ -15,9 +15,10 @@ from services.api.load_gate import SHARES
 from services.api.load_limit import LoadLimit, LoadTerms
 from services.api.priorities import Priority
 
-STEPS_S = (0.00012, 0.00030, 0.00010, 0.00008)
+STEPS_S = (0.00020, 0.00055, 0.00035, 0.00012)
 """Parse and read, decide and reserve, keep, answer: between them the store answers."""
-TAKE_S, REFUSE_S, STORE_S = 0.00003, 0.000012, 0.0004
+TAKE_S, REFUSE_S, STORE_S = 0.00005, 0.00004, 0.0004
+"""Taking a request and refusing one, what the kernel does for it included; the store's round trip."""
 CAPACITY = 1 / (sum(STEPS_S) + TAKE_S)
 DEADLINE_S = 0.1
 BATCH, INTERACTIVE, AGENT = Priority
@@ -56,6 +57,8 @@ class Loop:
     done: list[Request] = field(default_factory=list)
     _ready: list[Request] = field(default_factory=list)
     _replies: list[tuple[float, int, Request]] = field(default_factory=list)
+    _measured: bool = False
+    """Work began in the last turn, so the next is timed, from its first callback to that of the turn after it."""
     _turn_began_s: float | None = None
 
     def run(self, until_s: float) -> "Loop":
@@ -64,8 +67,10 @@ class Loop:
                 self.now_s = max(self.now_s, min([self.next_s, *(self._replies[0][:1] if self._replies else ())]))
             self._poll(self.now_s)
             if self._turn_began_s is not None:
-                self.limit.turned(self.now_s - self._turn_began_s, self.now_s)
-                self._turn_began_s = None
+                turn_s = self.now_s - self._turn_began_s
+                self.limit.turned(turn_s, self.now_s)
+                self._measured = self.limit.is_long(turn_s)
+            self._turn_began_s = self.now_s if self._measured else None
             self._work()
         return self
 
@@ -90,7 +95,7 @@ class Loop:
         for request in ready:
             if not request.steps:
                 self.limit.begun(self.under_way)
-                self._turn_began_s = self._turn_began_s or self.now_s
+                self._measured = True
             self.now_s += STEPS_S[request.steps]
             request.steps += 1
             if request.steps < len(STEPS_S):
@@ -186,7 +191,7 @@ def test_a_thousand_clients_that_come_back_at_once_do_not_bring_the_node_down_ag
     herd = _Herd(loop, 1_000)
     herd.run(16.0)
     assert goodput([r for r in loop.done if 15.0 <= r.left_s < 16.0], 1.0) >= 0.45, "all that is asked for"
-    assert herd.answered_s[-1] <= 5.0 + 10.0
+    assert herd.answered_s[-1] <= 5.0 + 12.0, "1.3 seconds of work, beside half the load"
     assert len(herd.answered_s) == 1_000
 
 
