@@ -12,11 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
+from services.api import load_gate
 from services.api.app import create_app
 from services.api.authentication import ApiKey, ApiKeys, ApiScope, Client, OpenAccess
 from services.api.keys_file import load_api_keys
 from services.api.load_gate import ARRIVED, LoadGate
-from services.api.load_limit import LoadTerms
+from services.api.load_limit import LoadLimit, LoadTerms
 from services.api.priorities import ChannelPriorities, Priority
 from services.api.server import ServerLimits, bind, serve
 from services.ports import SettingsInvalid
@@ -267,6 +268,34 @@ async def test_the_queue_is_part_of_the_time_a_caller_waits(bank: Any) -> None:
     answer = orjson.loads(sent[1]["body"])
     assert (sent[0]["status"], answer["degraded"]) == (200, True)
     assert answer["took_ms"] >= 200
+
+
+async def test_a_turn_counts_the_work_of_requests_that_began_before(bank: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the store has answered is ready before new work begins, in the same turn: both make the next one wait. And
+    what began together comes back together, when nobody begins."""
+    now_s, left = 0.0, 3
+
+    def settle() -> None:  # thirty milliseconds for those under way, three times in turns of their own
+        nonlocal now_s, left
+        now_s += 0.03
+        left -= 1
+        if left:
+            loop.call_at(loop.time(), settle)  # as an answer that is found when the loop looks for what came in
+
+    loop, turns = asyncio.get_running_loop(), []
+    monkeypatch.setattr(load_gate, "perf_counter", lambda: now_s)
+    monkeypatch.setattr(LoadLimit, "turned", lambda _, turn_s, __: turns.append(turn_s))
+    before = gate(bank)
+    loop.call_soon(settle)
+    await asyncio.sleep(0)
+    before.begin({})
+    for _ in range(6):
+        await asyncio.sleep(0)
+    assert max(turns) >= 0.03
+    assert sum(turns) == pytest.approx(0.06), "all that was settled since it began"
+    for _ in range(6):
+        await asyncio.sleep(0)
+    assert len(turns) <= 4, "an idle loop is left alone"
 
 
 def test_channels_have_their_usual_class_unless_the_settings_say_otherwise() -> None:
