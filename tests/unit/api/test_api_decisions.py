@@ -89,7 +89,7 @@ async def test_a_timestamp_in_the_context_is_text_on_the_wire(bank: Any, client:
 
 
 async def test_too_many_at_once_are_told_to_come_back(bank: Any, connect: Any) -> None:
-    client = await connect(max_in_flight=2)
+    client = await connect(max_in_flight=3)
     bank.store.gate = asyncio.Event()
     taken = [
         asyncio.create_task(client.post("/v1/decisions", json=QUESTION | {"request_id": str(n)})) for n in range(2)
