@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber, ProducerFenced
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 
@@ -70,26 +70,14 @@ class KafkaEventPublisher:
         self._drained = asyncio.Event()
         self._drained.set()
         self._producer: AIOKafkaProducer | None = None
+        self._ended = False
+        """The producer sends nothing any more."""
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap_servers,
-            acks="all",
-            enable_idempotence=self._idempotence,
-            max_batch_size=_BATCH_BYTES,
-            max_request_size=4 * _BATCH_BYTES,
-            linger_ms=0,
-            request_timeout_ms=10_000,
-            **self._security.options(),
-        )
-        try:
-            await self._producer.start()
-        except KafkaError as error:
-            await self._producer.stop()
-            raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}: {error!r}") from error
+        self._producer = await self._new_producer()
         # What is entered last is left first: flushed, then no longer sent, then closed.
-        self._open.push_async_callback(self._stop, self._producer)
+        self._open.push_async_callback(self._stop)
         await self._open.enter_async_context(running_beside(self._send_outbox(), "kafka-outbox"))
         self._open.push_async_callback(self._flush_in_time)
         return self
@@ -119,6 +107,9 @@ class KafkaEventPublisher:
                 sent = [await self._send(event) for event in events]
                 records = await asyncio.gather(*sent)
         except (KafkaError, TimeoutError) as error:
+            if _ends_producer(error):
+                self._ended = True
+                self._filled.set()
             if isinstance(error, TimeoutError) or error.retriable:
                 self._breaker.failed(way, asyncio.get_running_loop().time())
             raise BusUnavailable(f"the bus did not acknowledge {len(events)} events: {error!r}") from error
@@ -154,9 +145,39 @@ class KafkaEventPublisher:
         if self.backlog:
             _log.error("%d events were not acknowledged before the stop", self.backlog, extra={"action": "publish"})
 
-    async def _stop(self, producer: AIOKafkaProducer) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(producer.stop(), self._timeout_s)
+    async def _new_producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            acks="all",
+            enable_idempotence=self._idempotence,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=4 * _BATCH_BYTES,
+            linger_ms=0,
+            request_timeout_ms=10_000,
+            **self._security.options(),
+        )
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}: {error!r}") from error
+        return producer
+
+    async def _renew(self) -> None:
+        """Another producer in place of one that sends nothing any more; without a broker that one stays for now."""
+        try:
+            producer = await self._new_producer()
+        except BusUnavailable as error:
+            _log.warning("the producer has ended and cannot be replaced: %s", error, extra={"action": "publish"})
+            return
+        _log.warning("the producer had ended and was replaced", extra={"action": "publish"})
+        await self._stop()
+        self._producer, self._ended = producer, False
+
+    async def _stop(self) -> None:
+        # An ended one throws what ended it once more.
+        with suppress(TimeoutError, KafkaError, RuntimeError):
+            await asyncio.wait_for(self._started().stop(), self._timeout_s)
 
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -174,6 +195,8 @@ class KafkaEventPublisher:
             await self._filled.wait()
             await asyncio.sleep(_GATHER_SECONDS)
             self._filled.clear()
+            if self._ended:
+                await self._renew()
             events = list(self._outbox)
             self._outbox.clear()
             self._unacknowledged += len(events)
@@ -232,9 +255,17 @@ class KafkaEventPublisher:
         _log.warning(
             "%d events were not acknowledged and are sent again: %r", len(events), error, extra={"action": "publish"}
         )
+        self._ended = self._ended or _ends_producer(error)
         self._unacknowledged -= len(events)
         self._outbox.extend(events)
         self._filled.set()
+
+
+def _ends_producer(error: BaseException) -> bool:
+    """Whether a producer that fails so is done for. aiokafka's sender ends with any error it does not know, such as an
+    event loop's about a connection that was cut while it was written to, and gives every batch since then the bare
+    KafkaError; the other two end one that numbers what it sends."""
+    return type(error) is KafkaError or isinstance(error, ProducerFenced | OutOfOrderSequenceNumber)
 
 
 def _headers(event: OutgoingEvent) -> list[tuple[str, bytes]]:

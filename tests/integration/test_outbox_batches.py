@@ -1,9 +1,11 @@
 """What is enqueued reaches the bus in batches, and stands there as if each event had been published by itself."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, RequestTimedOutError
 from aiokafka.structs import RecordMetadata
 
@@ -36,6 +38,30 @@ async def test_enqueued_events_stand_where_published_ones_do_each_customer_s_in_
         own = [delivery for delivery in received if delivery.key == customer.encode()]
         assert [delivery.value for delivery in own] == expected
         assert {delivery.partition for delivery in own} == {partition}
+
+
+async def test_a_producer_that_has_ended_is_replaced_and_nothing_is_lost(
+    servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an event loop ends it that throws an error of its own about a connection cut while it is written to."""
+    await ensure_topics(servers.bootstrap_servers, ALL_TOPICS, partitions=1, replication=1)
+    thrown = iter([RuntimeError("unable to perform operation; the handler is closed")])
+    original = AIOKafkaClient.send
+
+    async def send(client: AIOKafkaClient, node_id: int, request: Any, **options: Any) -> Any:
+        if "Produce" in type(request).__name__ and (error := next(thrown, None)) is not None:
+            raise error
+        return await original(client, node_id, request, **options)
+
+    async with KafkaEventPublisher(servers.bootstrap_servers, idempotence=False) as publisher:
+        monkeypatch.setattr(AIOKafkaClient, "send", send)
+        for number in range(3):
+            publisher.enqueue(event_of("retail:1", b"%d" % number))
+        await asyncio.wait_for(publisher.flush(), 10)
+        await publisher.publish([event_of("retail:1", b"3")])
+    received = await everything(servers, 4)
+    assert [delivery.value for delivery in received] == [b"0", b"1", b"2", b"3"]
+    assert next(thrown, None) is None, "it was ended"
 
 
 async def test_headers_are_those_of_a_published_event(servers: EmbeddedServers) -> None:
