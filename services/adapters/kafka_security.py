@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.adapters.kafka_connection import use_steady_connections
 from services.ports import SettingsInvalid
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -27,6 +28,7 @@ class KafkaSecurity:
 
     def options(self) -> dict[str, Any]:
         """What a client of the bus is made with. Raises SettingsInvalid where a file cannot be read."""
+        use_steady_connections()
         if self.protocol == "PLAINTEXT":
             return {}
         options: dict[str, Any] = {"security_protocol": self.protocol}

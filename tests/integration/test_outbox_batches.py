@@ -1,6 +1,7 @@
 """What is enqueued reaches the bus in batches, and stands there as if each event had been published by itself."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from services.adapters.embedded_servers import EmbeddedServers
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream
 from services.adapters.kafka_topics import ensure_topics
-from services.ports import Delivery, OutgoingEvent
+from services.ports import BusUnavailable, Delivery, OutgoingEvent
 
 pytestmark = pytest.mark.servers
 
@@ -62,6 +63,37 @@ async def test_a_producer_that_has_ended_is_replaced_and_nothing_is_lost(
     received = await everything(servers, 4)
     assert [delivery.value for delivery in received] == [b"0", b"1", b"2", b"3"]
     assert next(thrown, None) is None, "it was ended"
+
+
+async def test_a_connection_cut_at_a_write_ends_neither_reading_nor_sending(
+    servers: EmbeddedServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop says so by an error of its own; every client makes another connection and goes on."""
+    await ensure_topics(servers.bootstrap_servers, ALL_TOPICS, partitions=1, replication=1)
+    cut = 0
+    original = asyncio.StreamWriter.write
+
+    def write(writer: asyncio.StreamWriter, data: bytes) -> None:
+        nonlocal cut
+        if cut:
+            cut -= 1
+            raise RuntimeError("unable to perform operation; the handler is closed")
+        original(writer, data)
+
+    monkeypatch.setattr(asyncio.StreamWriter, "write", write)
+    async with (
+        KafkaEventPublisher(servers.bootstrap_servers, idempotence=False) as publisher,
+        KafkaEventStream(servers.bootstrap_servers, [DECISIONS], "g", session_timeout_ms=1000) as stream,
+    ):
+        received: list[bytes | None] = []
+        for number in range(4):
+            cut = 3
+            publisher.enqueue(event_of("retail:1", b"%d" % number))
+            async with asyncio.timeout(20):
+                while len(received) <= number:
+                    with suppress(BusUnavailable):
+                        received += [delivery.value for delivery in await stream.poll(500, 0.2)]
+    assert received == [b"0", b"1", b"2", b"3"]
 
 
 async def test_headers_are_those_of_a_published_event(servers: EmbeddedServers) -> None:

@@ -191,15 +191,16 @@ def test_a_thousand_clients_that_come_back_at_once_do_not_bring_the_node_down_ag
     herd = _Herd(loop, 1_000)
     herd.run(16.0)
     assert goodput([r for r in loop.done if 15.0 <= r.left_s < 16.0], 1.0) >= 0.45, "all that is asked for"
-    assert herd.answered_s[-1] <= 5.0 + 12.0, "1.3 seconds of work, beside half the load"
+    assert herd.answered_s[-1] <= 5.0 + 10.0
     assert len(herd.answered_s) == 1_000
 
 
 class _Herd:
-    """So many clients ask at the fifth second beside the usual load; each comes back after the pause it was told."""
+    """So many clients ask at the fifth second beside the usual load; each comes back after the pause it was told and up
+    to half of it more, as callers are asked to (docs/overload.md)."""
 
     def __init__(self, loop: Loop, clients: int) -> None:
-        self.loop, self.told = loop, 0
+        self.loop, self.told, self.draw = loop, 0, random.Random(11)
         self.waiting = [(5.0, number) for number in range(clients)]
         self.answered_s: list[float] = []
         self.asking: dict[int, int] = {}
@@ -231,6 +232,7 @@ class _Herd:
             else:
                 loop.now_s += REFUSE_S
                 loop.limit.refused()
-                later.append((loop.now_s + 1 + self.told % loop.limit.spread_s, number))
+                pause_s = 1 + self.told % loop.limit.spread_s
+                later.append((loop.now_s + pause_s * self.draw.uniform(1.0, 1.5), number))
                 self.told += 1
         self.waiting = later
