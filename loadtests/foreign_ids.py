@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import math
 import sys
+from collections.abc import Mapping
 from hashlib import sha256
 from random import Random
 from statistics import median
@@ -39,16 +40,20 @@ async def run(pairs: int) -> bool:
     app, alike = create_app(bank.runtime(authenticator=_keys())), True
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bank") as client:
         document = (await client.get("/openapi.json")).json()
-        asked = [
-            (method, path)
-            for path, methods in document["paths"].items()
-            for method in methods
-            if "{customer_id}" in path or path == "/v1/decisions"
-        ]
         for role in _SCOPES:
-            for method, path in asked:
+            for method, path in operations_on_customers(document):
                 alike &= await _compared(client, role, method, path, pairs)
     return alike
+
+
+def operations_on_customers(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Method and path of every documented operation that names a customer."""
+    return [
+        (method, path)
+        for path, methods in document["paths"].items()
+        for method in methods
+        if "{customer_id}" in path or path == "/v1/decisions"
+    ]
 
 
 async def _compared(client: httpx.AsyncClient, role: str, method: str, path: str, pairs: int) -> bool:
