@@ -30,10 +30,12 @@ ARCHIVE_SCHEMA = pa.schema(
         pa.field("outcome", pa.string()),
         pa.field("value", pa.string()),
         pa.field("key", pa.string()),
+        pa.field("arrived", pa.timestamp("ms", tz="UTC")),
     ]
 )
-"""One row a record; `value` is the event as structured JSON, null for a tombstone. `key` is the record's; files written
-before it was kept do not have the column."""
+"""One row a record; `value` is the event as structured JSON, null for a tombstone. `key` is the record's,
+`arrived` when the bus took it, null where it did not say; files written before they were kept do not have the
+columns."""
 
 UNREADABLE_DAY = "unreadable"
 

@@ -4,7 +4,7 @@ The archive is by topic, day and partition. Folding from it in that order would 
 events; sorted first, a state is made once from all its customer has ever done and written once, which is also all that
 the store sees of it. Sorting keeps the order of each partition, on which exactness rests: offsets rise.
 
-`<folder>/<topic>.p<partition>/<bundle>.arrow` holds one partition's part of a bundle. The folder of a partition appears
+`<folder>/<topic>.p<partition>.v2/<bundle>.arrow` holds one partition's part of a bundle. A partition's folder appears
 whole or not at all, so sorting goes on where it was interrupted.
 """
 
@@ -36,8 +36,15 @@ _BATCH_ROWS = 20_000
 _BUFFERED_ROWS = 100_000
 _CHUNK_EVENTS = 10_000
 _SORTED = pa.schema(
-    [pa.field("offset", pa.int64()), pa.field("key", pa.string()), pa.field("value", pa.large_string())]
+    [
+        pa.field("offset", pa.int64()),
+        pa.field("key", pa.string()),
+        pa.field("value", pa.large_string()),
+        pa.field("arrived_ms", pa.int64()),
+    ]
 )
+_LAYOUT = "v2"
+"""Of these files: what another release has sorted half is sorted anew."""
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -88,8 +95,8 @@ class ArchiveBundles:
             chosen = order[start:end]
             portion = table.take(pa.array(chosen))
             yield [
-                Delivery(origins[row][0], origins[row][1], offset, _bytes(key), _bytes(value), ())
-                for row, offset, key, value in zip(
+                Delivery(origins[row][0], origins[row][1], offset, _bytes(key), _bytes(value), (), arrived_ms or 0)
+                for row, offset, key, value, arrived_ms in zip(
                     chosen.tolist(), *(portion.column(name).to_pylist() for name in _SORTED.names), strict=True
                 )
             ]
@@ -104,7 +111,7 @@ class ArchiveBundles:
         return sorted((f for f in files if f.first < self.positions[partition]), key=lambda f: f.first)
 
     def _folder_of(self, partition: Partition) -> Path:
-        return self.folder / f"{partition[0]}.p{partition[1]}"
+        return self.folder / f"{partition[0]}.p{partition[1]}.{_LAYOUT}"
 
 
 class _BundleFiles:
@@ -151,9 +158,10 @@ class _Cursor:
     def __init__(self, file: ArchiveFile) -> None:
         self._file = file
         self._parquet = _opened(file)
-        self._keyed = "key" in self._parquet.schema_arrow.names
+        kept = self._parquet.schema_arrow.names
+        self._key = "key" if "key" in kept else "subject"
         self._batches = self._parquet.iter_batches(
-            batch_size=_BATCH_ROWS, columns=["offset", "value", "key" if self._keyed else "subject"]
+            batch_size=_BATCH_ROWS, columns=["offset", self._key, "value", *({"arrived"} & {*kept})]
         )
         self._rows = _SORTED.empty_table()
         self._offsets: NDArray[np.int64] = np.empty(0, np.int64)
@@ -181,9 +189,7 @@ class _Cursor:
     def advance(self) -> None:
         """Reads on; at the end of the file nothing is at hand and it is closed."""
         for batch in self._batches:
-            key = batch.column("key" if self._keyed else "subject")
-            columns = [batch.column("offset"), key, batch.column("value").cast(pa.large_string())]
-            rows = pa.Table.from_arrays(columns, schema=_SORTED)
+            rows = _sortable(batch, self._key)
             offsets = rows.column("offset").to_numpy()
             inside = (offsets >= self._file.first) & (offsets <= self._file.last)
             if not inside.all():  # of a file that this one was merged into
@@ -192,6 +198,14 @@ class _Cursor:
                 self._rows, self._offsets = rows, offsets
                 return
         self._parquet.close()
+
+
+def _sortable(batch: pa.RecordBatch, key: str) -> pa.Table:
+    """The rows as bundles have them. When a record arrived is not known of files written before that was kept."""
+    known = "arrived" in batch.schema.names
+    arrived = batch.column("arrived").cast(pa.int64()) if known else pa.nulls(batch.num_rows, pa.int64())
+    value = batch.column("value").cast(pa.large_string())
+    return pa.Table.from_arrays([batch.column("offset"), batch.column(key), value, arrived], schema=_SORTED)
 
 
 def _in_offset_order(files: Sequence[ArchiveFile], end: int) -> Iterator[pa.Table]:

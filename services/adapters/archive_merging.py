@@ -35,7 +35,7 @@ def mergeable(files: Sequence[ArchiveFile]) -> list[ArchiveFile]:
 
 def write_merged(parts: Sequence[Path], to: Path) -> None:
     """Writes the rows of these files, in their order, as one. Files written before keys were kept get the column: only
-    events whose key was their subject counted then."""
+    events whose key was their subject counted then; when their records arrived nobody knows any more."""
     with pq.ParquetWriter(to, ARCHIVE_SCHEMA, compression="zstd") as writer:
         for group in _groups(parts):
             writer.write_table(pa.Table.from_batches(group, ARCHIVE_SCHEMA))
@@ -66,5 +66,7 @@ def _groups(parts: Sequence[Path]) -> Iterator[list[pa.RecordBatch]]:
 
 def _whole(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The rows in the present columns."""
-    columns = [batch.column("subject" if n not in batch.schema.names else n) for n in ARCHIVE_SCHEMA.names]
+    known = {name: batch.column(name) for name in batch.schema.names}
+    known.setdefault("key", known["subject"])
+    columns = [known.get(field.name, pa.nulls(batch.num_rows, field.type)) for field in ARCHIVE_SCHEMA]
     return pa.RecordBatch.from_arrays(columns, schema=ARCHIVE_SCHEMA)

@@ -312,6 +312,7 @@ def _rows_by_day(deliveries: Sequence[Delivery]) -> dict[str, list[dict[str, obj
         row["partition"], row["offset"] = delivery.partition, delivery.offset
         row["value"] = None if text is None else text.decode(errors="backslashreplace")
         row["key"] = None if delivery.key is None else delivery.key.decode(errors="backslashreplace")
+        row["arrived"] = delivery.timestamp_ms if delivery.timestamp_ms > 0 else None
         days[day].append(row)
     return days
 

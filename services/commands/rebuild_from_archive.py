@@ -32,7 +32,6 @@ from services.ports import Delivery, StoreUnavailable
 from services.settings import Settings
 from services.simulation.progress import progress
 from services.use_cases.archive_meets_log import check_archive_meets_log
-from services.use_cases.event_batches import FUTURE_TOLERANCE_MS
 from services.use_cases.rebuild_bundles import BundleFolded, FoldBundles
 
 Partition = tuple[str, int]
@@ -123,7 +122,7 @@ class ArchiveRebuild:
         async with RedisClient.open(self.settings.redis_url, limits=PATIENT, library=FUNCTION_LIBRARY) as client:
             store = RedisStateStore(client, RedisKeys(self.settings.namespace, self.layout))
             await store.begin_namespace()
-            folder = FoldBundles(store=store, fold=partial(fold, self.loaded.features), latest_ms=None)
+            folder = FoldBundles(store=store, fold=partial(fold, self.loaded.features), now_ms=None)
             todo = sorted(set(range(plan.bundles)) - await folder.done(plan.bundles))
             working = todo and not stop.is_set()
             folded = await self._in_processes(plan, todo, stop) if working else BundleFolded()
@@ -214,7 +213,7 @@ class _Worker:
             folder = FoldBundles(
                 store=RedisStateStore(client, keys),
                 fold=partial(fold, features),
-                latest_ms=None if settings.clock == "events" else SystemClock().now_ms() + FUTURE_TOLERANCE_MS,
+                now_ms=None if settings.clock == "events" else SystemClock().now_ms(),
                 rest=self._order.rest,
                 links=links,
                 members=RedisLinkMembers(client, keys) if links else None,

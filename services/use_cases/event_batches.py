@@ -19,8 +19,9 @@ from services.use_cases.firing_cases import Watched
 from services.use_cases.response_scope import scoped_response_id
 
 FUTURE_TOLERANCE_MS = 5 * 60_000
-"""How far an event's time may lie ahead of the wall clock: clocks differ a little, and a wrong year must not stay in
-a window for ever."""
+"""How far an event's time may lie ahead of its arrival: clocks differ a little, and a wrong year must not stay in a
+window for ever."""
+FROM_THE_FUTURE = f"time: lies more than {FUTURE_TOLERANCE_MS // 60_000} minutes ahead of its arrival on the bus"
 _TOPIC_INDEX = {topic: index for index, topic in enumerate(STATE_TOPICS)}
 _TOPIC_OF = {event_type: topic_for(event_type) for event_type in EVENT_TYPES}
 CUSTOMER_ERASED, RESPONSE_RECORDED = "bank.customer.erased", "nbo.response.recorded"
@@ -73,12 +74,21 @@ class EventBatch:
         return [one for one in self.deliveries if one.key == key and id(one) not in unreadable]
 
 
-def read_batch(deliveries: Sequence[Delivery], latest_ms: int | None) -> EventBatch:
-    """Decodes and groups. Events later than `latest_ms` are refused (None: any time may come, as in a replay)."""
+def latest_ms(delivery: Delivery, now_ms: int) -> int:
+    """Up to when what a record tells may have happened. Its own arrival counts, not the moment it is read: what was
+    refused would be taken when the log is read again, after the store has lost its states. A record without a time of
+    its own, or with one that is still to come, is held against our clock."""
+    arrived_ms = delivery.timestamp_ms
+    return (arrived_ms if 0 < arrived_ms < now_ms else now_ms) + FUTURE_TOLERANCE_MS
+
+
+def read_batch(deliveries: Sequence[Delivery], now_ms: int | None) -> EventBatch:
+    """Decodes and groups. By the clock's `now_ms` events from the future are refused (`latest_ms`); None: any time may
+    come, as in a replay."""
     batch = EventBatch(deliveries=deliveries)
     for delivery in deliveries:
         try:
-            _add(batch, delivery, latest_ms)
+            _add(batch, delivery, now_ms)
         except DecodeError as error:
             batch.unreadable.append(Unreadable(delivery, error.reason, str(error)[:_SHOWN]))
         except _Refused as error:
@@ -93,7 +103,7 @@ class _Refused(Exception):
         self.message = message
 
 
-def _add(batch: EventBatch, delivery: Delivery, latest_ms: int | None) -> None:
+def _add(batch: EventBatch, delivery: Delivery, now_ms: int | None) -> None:
     topic, value = delivery.topic, delivery.value
     if value is None:
         raise _Refused("no_value", "the record has no value; state topics carry no tombstones")
@@ -104,8 +114,8 @@ def _add(batch: EventBatch, delivery: Delivery, latest_ms: int | None) -> None:
     # Only where the subject is the key does one partition hold the customer's events in order.
     if delivery.key != subject.encode():
         raise _Refused("key_mismatch", "the record's key is not the event's subject")
-    if latest_ms is not None and time_ms > latest_ms:
-        raise _Refused("future", f"time: lies more than {FUTURE_TOLERANCE_MS // 60_000} minutes ahead of our clock")
+    if now_ms is not None and time_ms > latest_ms(delivery, now_ms):
+        raise _Refused("future", FROM_THE_FUTURE)
     customer_id = CustomerId(subject)
     positioned = PositionedUpdate(_TOPIC_INDEX[topic], delivery.offset, update_from_plain(event))
     if (updates := batch.updates.get(customer_id)) is None:

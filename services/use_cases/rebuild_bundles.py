@@ -69,11 +69,11 @@ class BundleFolded:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldBundles:
     """Folds bundles into the store. After every write it rests `rest` times as long as that took, so that the store
-    has time for those who serve. Events later than `latest_ms` are refused (None: any time may come)."""
+    has time for those who serve. Events from the future are refused by the clock's `now_ms` (None: any may come)."""
 
     store: RebuildStore
     fold: Fold
-    latest_ms: int | None
+    now_ms: int | None
     rest: float = 1.0
     links: tuple[Link, ...] = ()
     members: LinkMembers | None = None
@@ -97,7 +97,7 @@ class FoldBundles:
         return folded
 
     async def _fold_portion(self, deliveries: Sequence[Delivery]) -> BundleFolded:
-        batch = read_batch(deliveries, self.latest_ms)
+        batch = read_batch(deliveries, self.now_ms)
         if self.members is not None:
             said = memberships(self.links, batch.updates, batch.erased)
             await self.members.join(said if self.erased is None else await self.erased.still_said(said))

@@ -23,7 +23,7 @@ from event_schemas.profile import CustomerErased
 from event_schemas.responses import ResponseRecorded
 from event_schemas.topics import DECISIONS, PROFILE_UPDATES, RESPONSES, topic_for
 from services.ports import Clock, Delivery
-from services.use_cases.event_batches import FUTURE_TOLERANCE_MS
+from services.use_cases.event_batches import FROM_THE_FUTURE, latest_ms
 from services.use_cases.response_scope import scoped_response_id
 from services.use_cases.wire_time import epoch_ms
 
@@ -68,8 +68,8 @@ class FactReader:
         if delivery.key != customer_id.encode():
             # Of another partition: its offset would hide everything that the customer's own partition brings.
             raise FactUnreadable("the record's key is not the customer")
-        if self._wall_clock is not None and moment_of(fact) > self._wall_clock.now_ms() + FUTURE_TOLERANCE_MS:
-            raise FactUnreadable(f"time: lies more than {FUTURE_TOLERANCE_MS // 60_000} minutes ahead of our clock")
+        if self._wall_clock is not None and moment_of(fact) > latest_ms(delivery, self._wall_clock.now_ms()):
+            raise FactUnreadable(FROM_THE_FUTURE)
         return CustomerId(customer_id), PositionedFact(delivery.topic, delivery.offset, fact)
 
     def _of_event(self, delivery: Delivery) -> tuple[str, Fact] | None:

@@ -30,7 +30,7 @@ from services.ports import (
     Metrics,
     StoreUnavailable,
 )
-from services.use_cases.event_batches import FUTURE_TOLERANCE_MS
+from services.use_cases.event_batches import FROM_THE_FUTURE, latest_ms
 from services.workers.online_facts import TOPICS, OnlineFact, OnlineFactUnreadable, read_fact
 from services.workers.store_progress import LogReplaced
 
@@ -138,9 +138,9 @@ class OnlineLearner:
     def _read(self, delivery: Delivery) -> OnlineFact | None:
         try:
             fact = read_fact(delivery)
-            latest_ms = None if self.wall_clock is None else self.wall_clock.now_ms() + FUTURE_TOLERANCE_MS
-            if fact is not None and latest_ms is not None and fact.at_ms > latest_ms:
-                raise OnlineFactUnreadable("time: lies ahead of our clock")
+            clock = self.wall_clock
+            if fact is not None and clock is not None and fact.at_ms > latest_ms(delivery, clock.now_ms()):
+                raise OnlineFactUnreadable(FROM_THE_FUTURE)
         except OnlineFactUnreadable as error:
             self.metrics.count("online_unreadable_total", topic=delivery.topic)
             place = (delivery.topic, delivery.partition, delivery.offset)

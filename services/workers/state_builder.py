@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.ports import BusUnavailable, Clock, Delivery, StoreUnavailable
-from services.use_cases.event_batches import FUTURE_TOLERANCE_MS, EventBatch, read_batch
+from services.use_cases.event_batches import EventBatch, read_batch
 from services.use_cases.ingest_events import IngestEvents
 from services.workers.dead_letters import DeadLetters
 from services.workers.store_progress import StoreProgress
@@ -46,8 +46,7 @@ class StateBuilder:
 
     async def prepare(self, deliveries: Sequence[Delivery]) -> PreparedBatch:
         """Decodes, and sets aside what cannot be read. Raises DeadLettersRefused."""
-        latest_ms = None if self.wall_clock is None else self.wall_clock.now_ms() + FUTURE_TOLERANCE_MS
-        events = read_batch(deliveries, latest_ms)
+        events = read_batch(deliveries, None if self.wall_clock is None else self.wall_clock.now_ms())
         await self.dead_letters.publish(events.unreadable)
         firsts: dict[Partition, int] = {}
         for delivery in deliveries:

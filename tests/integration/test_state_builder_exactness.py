@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from time import time_ns
 
 import orjson
 import pytest
@@ -36,6 +37,7 @@ from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_keys import RedisKeys
 from services.adapters.redis_namespaces import RedisNamespaces
 from services.adapters.redis_state_store import FUNCTION_LIBRARY, RedisStateStore
+from services.adapters.system_clock import SystemClock
 from services.bootstrap import open_event_stream, open_publisher
 from services.commands.state_builder import Connections, assemble, build_states, consumer_group
 from services.ports import BusUnavailable, ContactResponse, OutgoingEvent, StateWrite, StoreUnavailable
@@ -539,6 +541,21 @@ async def test_events_from_the_future_are_refused_where_the_clock_is_the_wall(ba
     await bank.assert_counted(good)
     (letter,) = await read_topic(bank, DEAD_LETTERS, 1)
     assert letter["data"]["reason"] == "future"
+
+
+async def test_what_was_from_the_future_is_refused_again_when_the_log_is_read_long_after(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, now_ms = replace(bank.settings, clock="system"), time_ns() // 1_000_000
+    ends = await bank.post([transaction("retail:1", at=now_ms + minutes * 60_000) for minutes in (4, 6)])
+    async with running_builder(replace(bank, settings=settings)) as builder:
+        await bank.until_applied(ends, builder)
+    assert (await bank.posted("retail:1"))[0] == 1
+    await bank.client.execute("FLUSHDB")
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _: now_ms + 86_400_000)
+    async with running_builder(replace(bank, settings=settings)) as builder:
+        await bank.until_applied(ends, builder)
+    assert (await bank.posted("retail:1"))[0] == 1
 
 
 BUILDER_PROCESS = """

@@ -16,7 +16,7 @@ from services.adapters.parquet_archive import ArchiveUnusable, ParquetArchive, a
 from services.ports import Delivery
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-Record = tuple[str, int, int, bytes | None, bytes | None]
+Record = tuple[str, int, int, bytes | None, bytes | None, int]
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,8 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(topic: str, partition: int, offset: int, customer: str, moment: datetime) -> Delivery:
     event = {"id": f"{topic}{partition}-{offset}", "type": "t", "subject": customer, "time": moment.isoformat()}
-    return Delivery(topic, partition, offset, customer.encode(), orjson.dumps(event), ())
+    arrived_ms = round(moment.timestamp() * 1000) + 7
+    return Delivery(topic, partition, offset, customer.encode(), orjson.dumps(event), (), arrived_ms)
 
 
 def archived(root: Path, seed: int, flushes: int = 6, rows: int = 40) -> list[Delivery]:
@@ -48,7 +49,7 @@ def archived(root: Path, seed: int, flushes: int = 6, rows: int = 40) -> list[De
 
 
 def plain(deliveries: list[Delivery]) -> list[Record]:
-    return sorted((d.topic, d.partition, d.offset, d.key, d.value) for d in deliveries)
+    return sorted((d.topic, d.partition, d.offset, d.key, d.value, d.timestamp_ms) for d in deliveries)
 
 
 def bundles(root: Path, positions: Mapping[tuple[str, int], int] | None = None) -> ArchiveBundles:
@@ -101,17 +102,18 @@ def test_an_interrupted_partition_is_sorted_anew_and_a_sorted_one_is_not(tmp_pat
 
 
 def test_files_from_before_keys_were_kept_are_keyed_by_their_subject(tmp_path: Path) -> None:
-    """Also once they are merged with others."""
+    """Also once they are merged with others. When their records arrived is not known."""
     records = archived(tmp_path, 3, flushes=2)
     for file in (f for topic in (TRANSACTIONS, PROFILE_UPDATES) for f in archive_files(tmp_path, topic)):
         table = pq.read_table(file.path, schema=ARCHIVE_SCHEMA, partitioning=None)
-        pq.write_table(table.drop_columns(["key"]), file.path)
+        pq.write_table(table.drop_columns(["key", "arrived"]), file.path)
     more = [[record(TRANSACTIONS, 0, 80 + i, "retail:0", START)] for i in range(20)]
     with ParquetArchive(tmp_path) as archive:
         for batch in more:
             archive.append(batch)
     found = [d for portion in sorted_and_read(bundles(tmp_path)) for d in portion]
-    assert plain(found) == plain([*records, *(d for batch in more for d in batch)])
+    old = [record._replace(timestamp_ms=0) for record in records]
+    assert plain(found) == plain([*old, *(d for batch in more for d in batch)])
 
 
 def test_a_record_without_a_key_is_told_from_one_of_an_old_file(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_rows_keep_their_order_and_old_files_get_keys(tmp_path: Path, monkeypatc
     rows = [
         {"partition": 0, "offset": n, "subject": f"retail:{n}", "key": f"k{n}", "value": "v" * n} for n in range(90)
     ]
-    old = pa.Table.from_pylist(rows[:40], schema=ARCHIVE_SCHEMA).drop_columns(["key"])
+    old = pa.Table.from_pylist(rows[:40], schema=ARCHIVE_SCHEMA).drop_columns(["key", "arrived"])
     pq.write_table(old, tmp_path / "a.parquet")
     pq.write_table(pa.Table.from_pylist(rows[40:], schema=ARCHIVE_SCHEMA), tmp_path / "b.parquet")
     write_merged([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "whole.parquet")
