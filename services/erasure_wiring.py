@@ -1,5 +1,6 @@
 """Erasure on open connections, for the roles that take part in it."""
 
+from dataclasses import replace
 from functools import partial
 
 from decision_engine.attribution_values import AttributionUnreadable
@@ -15,7 +16,7 @@ from services.adapters.ulid_ids import UlidIds
 from services.bus_wiring import bus_security
 from services.ports import Clock, EventPublisher
 from services.settings import Settings
-from services.use_cases.erasure.erased_people import ErasedPeople, ReadProofs, StoredForm
+from services.use_cases.erasure.erased_people import ErasedPeople, StoredForm
 from services.use_cases.erasure.proofs import Erasure, Proofs, read_proofs
 from services.use_cases.erasure.pseudonyms import Pseudonyms
 from services.use_cases.erasure.request_erasure import ErasureNotSetUp, RequestErasure
@@ -56,36 +57,23 @@ def erased_people(
 ) -> ErasedPeople | None:
     """Who must not come back into these states; None without a key. Only with `telling` does the role begin erasures
     and see them through: one that builds states beside others leaves that to them."""
-    pseudonyms = pseudonyms_of(settings)
-    if pseudonyms is None:
-        return None
-    return ErasedPeople(
-        pseudonyms=pseudonyms,
-        marks=erasures_in_store(settings, client),
-        form=StoredForm(
-            placeholder=partial(erased_state, features), is_placeholder=is_placeholder, is_erased=is_erased
-        ),
-        read_proofs=_reading(settings),
-        proofs=None if telling is None else Proofs(publisher=telling[0], ids=UlidIds(), source="kairos/state-builder"),
-        clock=None if telling is None else telling[1],
-    )
+    form = StoredForm(placeholder=partial(erased_state, features), is_placeholder=is_placeholder, is_erased=is_erased)
+    erased = _erased_in(form, settings, client)
+    if erased is None or telling is None:
+        return erased
+    publisher, clock = telling
+    proofs = Proofs(publisher=publisher, ids=UlidIds(), source="kairos/state-builder")
+    return replace(erased, proofs=proofs, clock=clock)
 
 
 def erased_in_attribution(settings: Settings, client: RedisClient) -> ErasedPeople | None:
     """The same for what attribution remembers."""
-    pseudonyms = pseudonyms_of(settings)
-    if pseudonyms is None:
-        return None
-    return ErasedPeople(
-        pseudonyms=pseudonyms,
-        marks=erasures_in_store(settings, client),
-        form=StoredForm(
-            placeholder=attributor_values.placeholder,
-            is_placeholder=attributor_values.is_placeholder,
-            is_erased=attributor_values.is_erased,
-        ),
-        read_proofs=_reading(settings),
+    form = StoredForm(
+        placeholder=attributor_values.placeholder,
+        is_placeholder=attributor_values.is_placeholder,
+        is_erased=attributor_values.is_erased,
     )
+    return _erased_in(form, settings, client)
 
 
 def erasure_sweeper(
@@ -128,5 +116,13 @@ def erasure_requests(
     return RequestErasure(publisher=publisher, progress=progress, pseudonyms=pseudonyms, clock=clock, ids=UlidIds())
 
 
-def _reading(settings: Settings) -> ReadProofs:
-    return partial(proofs_on_the_bus, settings)
+def _erased_in(form: StoredForm, settings: Settings, client: RedisClient) -> ErasedPeople | None:
+    pseudonyms = pseudonyms_of(settings)
+    if pseudonyms is None:
+        return None
+    return ErasedPeople(
+        pseudonyms=pseudonyms,
+        marks=erasures_in_store(settings, client),
+        form=form,
+        read_proofs=partial(proofs_on_the_bus, settings),
+    )

@@ -1,5 +1,5 @@
 """Events put onto the bus at a rate laid down beforehand, from as many processes as are wanted: `python -m
-loadtests.open_loop.bus_storm` reads a `Storm` on standard input and answers as `worker` does.
+loadtests.open_loop.bus_storm FILE` reads a `Storm` on standard input and answers as `worker` does.
 
 The latency is from when an event was meant to be published to the bus's acknowledgement; the outcome is `acknowledged`,
 or why not. The addresses are those of the product: KAIROS_KAFKA_….
@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import sys
+from pathlib import Path
 from time import monotonic
 
 import uvloop
@@ -19,7 +20,7 @@ from loadtests.open_loop.schedule import arrivals
 from loadtests.open_loop.sender import Begin, Sent
 from loadtests.open_loop.storm import Storm
 from loadtests.open_loop.tally import Outcome, Tally
-from loadtests.open_loop.worker import as_mapping, bind, told_to_begin
+from loadtests.open_loop.worker import bind, hand_over, told_to_begin
 from services.bootstrap import open_publisher
 from services.ports import BusUnavailable, EventPublisher, OutgoingEvent
 from services.settings import read_settings
@@ -93,7 +94,7 @@ def main() -> int:
     """Runs the storm."""
     storm = Storm.of(json.loads(sys.stdin.readline()))
     bind(storm.processors)
-    print(json.dumps(as_mapping(uvloop.run(_run(storm)))))
+    hand_over(uvloop.run(_run(storm)), Path(sys.argv[1]))
     return 0
 
 

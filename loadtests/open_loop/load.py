@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 from loadtests.open_loop.histogram import LatencyHistogram
@@ -45,6 +47,21 @@ class Load:
     environment: Mapping[str, str] = field(default_factory=dict)
     watched: dict[str, int] = field(default_factory=dict)
     most_lag_ms: float = MOST_LAG_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """A process of the generator, and the file in which it leaves what it found: whole or not at all, where a pipe may
+    hold a part of it."""
+
+    process: "subprocess.Popen[str]"
+    answer: Path
+
+    def end(self) -> None:
+        """Kills what runs still."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +102,23 @@ class Finding:
 def run_load(load: Load) -> Finding:
     """Makes the run. Raises GeneratorFailed with what the process said."""
     plan = replace(load.plan, run=uuid.uuid4().hex[:12])
-    started: dict[str, subprocess.Popen[str]] = {}
-    try:
-        for place in range(load.workers if plan.streams else 0):
-            part = replace(plan, share=place, shares=load.workers)
-            started[f"generator {place + 1}"] = _started("worker", part.as_mapping(), load.environment)
-        if load.storm:
-            started["bus producer"] = _started("bus_storm", _storm(load, plan).as_mapping(), load.environment)
-        begin_at = _begun(started.values())
-        measured_s, usage = _measured(plan, begin_at, load.watched | {name: each.pid for name, each in started.items()})
-        parts = {name: _found(each, plan.timeout_s + ENDING_S) for name, each in started.items()}
-    finally:
-        for each in started.values():
-            if each.poll() is None:
-                each.kill()
-                each.wait()
+    with TemporaryDirectory(prefix="kairos-load-") as folder:
+        started: dict[str, Generator] = {}
+        try:
+            for place in range(load.workers if plan.streams else 0):
+                part = replace(plan, share=place, shares=load.workers)
+                name = f"generator {place + 1}"
+                started[name] = _started("worker", part.as_mapping(), load.environment, Path(folder, name))
+            if load.storm:
+                name, order = "bus producer", _storm(load, plan).as_mapping()
+                started[name] = _started("bus_storm", order, load.environment, Path(folder, name))
+            begin_at = _begun([each.process for each in started.values()])
+            pids = {name: each.process.pid for name, each in started.items()}
+            measured_s, usage = _measured(plan, begin_at, load.watched | pids)
+            parts = {name: found(each, plan.timeout_s + ENDING_S) for name, each in started.items()}
+        finally:
+            for each in started.values():
+                each.end()
     sent = _together(parts)
     own = {name: usage[name] for name in started if name in usage}
     return Finding(
@@ -129,9 +148,23 @@ def faults_of(lag: LatencyHistogram, most_lag_ms: float, processor_shares: Mappi
     return faults
 
 
-def _started(module: str, order: Mapping[str, object], environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+def found(generator: Generator, timeout_s: float) -> Sent:
+    """What a process of the generator has found, once it has ended. Raises GeneratorFailed."""
+    try:
+        _, said = generator.process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise GeneratorFailed(f"it has not ended {timeout_s:.0f} s after the run") from error
+    if generator.process.returncode:
+        raise GeneratorFailed(said.strip()[-2_000:] or f"status {generator.process.returncode}")
+    try:
+        return sent_of(json.loads(generator.answer.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GeneratorFailed(f"it ended, and left no answer that can be read: {error!r}") from error
+
+
+def _started(module: str, order: Mapping[str, object], environment: Mapping[str, str], answer: Path) -> Generator:
     process = subprocess.Popen(
-        [sys.executable, "-m", f"loadtests.open_loop.{module}"],
+        [sys.executable, "-m", f"loadtests.open_loop.{module}", str(answer)],
         env={**os.environ, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -139,7 +172,7 @@ def _started(module: str, order: Mapping[str, object], environment: Mapping[str,
         text=True,
     )
     _tell(process, json.dumps(order))
-    return process
+    return Generator(process, answer)
 
 
 def _tell(process: "subprocess.Popen[str]", line: str) -> None:
@@ -180,16 +213,6 @@ def _measured(plan: Plan, begin_at: float, processes: Mapping[str, int]) -> tupl
     meter = Meter(processes)
     time.sleep(max(0.0, begin_at + plan.seconds - monotonic()))
     return meter.since()
-
-
-def _found(process: "subprocess.Popen[str]", timeout_s: float) -> Sent:
-    try:
-        answer, said = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise GeneratorFailed(f"it has not ended {timeout_s:.0f} s after the run") from error
-    if process.returncode:
-        raise GeneratorFailed(said.strip()[-2_000:] or f"status {process.returncode}")
-    return sent_of(json.loads(answer))
 
 
 def _together(parts: Mapping[str, Sent]) -> Sent:

@@ -1,7 +1,7 @@
-"""One process of the generator: `python -m loadtests.open_loop.worker`.
+"""One process of the generator: `python -m loadtests.open_loop.worker FILE`.
 
 It reads a plan as a line of JSON, says `ready` when its connections are open, reads the moment (of `monotonic`, which
-the processes of one machine share) at which the run begins, and in the end writes what it found as a line of JSON.
+the processes of one machine share) at which the run begins, and in the end leaves what it found in the file, as JSON.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import uvloop
 
@@ -24,7 +25,7 @@ def main() -> int:
     """Runs the plan."""
     plan = Plan.of(json.loads(sys.stdin.readline()))
     bind(plan.processors)
-    print(json.dumps(as_mapping(uvloop.run(send(plan, told_to_begin)))))
+    hand_over(uvloop.run(send(plan, told_to_begin)), Path(sys.argv[1]))
     return 0
 
 
@@ -38,6 +39,13 @@ def bind(processors: Sequence[int]) -> None:
     """Keeps this process on these processors, where that can be done."""
     if processors and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, processors)
+
+
+def hand_over(sent: Sent, file: Path) -> None:
+    """Leaves what was found in the file: the whole of it or, where that fails, nothing. Raises OSError."""
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(json.dumps(as_mapping(sent)), "utf-8")
+    part.replace(file)
 
 
 def as_mapping(sent: Sent) -> dict[str, object]:

@@ -29,6 +29,8 @@ _GATHER_SECONDS = 0.02
 time than many events."""
 _STALLED_SECONDS = 1.0
 """A bus that owes an acknowledgement for so long is not asked for more: acknowledgements come within milliseconds."""
+_IDLE_SECONDS = 30.0
+"""Whoever was asked to publish nothing for so long cannot find out by publishing whether the bus is back."""
 _CONTENT_TYPE = ("content-type", b"application/cloudevents+json")
 _partition_of = DefaultPartitioner()
 Lot = tuple[str, int]
@@ -40,9 +42,10 @@ class KafkaEventPublisher:
 
     `enqueue` hands over to an outbox of at most `outbox_limit` events that a background task sends in order, a batch
     for each partition; what a broker refuses or loses is tried again until it is back. While the bus
-    hangs `publish` fails at once, but for one call at a time that finds out whether it still does (`breaker`). Use as
-    an async context manager; leaving flushes. Should that task fail in a way nobody foresaw, whoever entered is
-    cancelled and the error raised: an outbox that nobody sends would only fill.
+    hangs `publish` fails at once, but for one call at a time that finds out whether it still does (`breaker`): a batch
+    of the outbox finds it out as well and, where nothing is sent at all, `ping`. Use as an async context manager;
+    leaving flushes. Should that task fail in a way nobody foresaw, whoever entered is cancelled and the error raised:
+    an outbox that nobody sends would only fill.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class KafkaEventPublisher:
         self._awaited: dict[int, float] = {}
         """Since when each call of `publish` waits, the oldest first."""
         self._calls = count()
+        self._asked_s = float("-inf")
+        """When `publish` was called last."""
         self._security = security
         self._bootstrap_servers = bootstrap_servers
         self._idempotence = idempotence
@@ -94,7 +99,7 @@ class KafkaEventPublisher:
 
     async def publish(self, events: Sequence[OutgoingEvent]) -> list[BusPosition]:
         """Sends all and waits for every acknowledgement; answers their positions. Raises BusUnavailable."""
-        now_s = asyncio.get_running_loop().time()
+        self._asked_s = now_s = asyncio.get_running_loop().time()
         if self._awaited and now_s - next(iter(self._awaited.values())) > _STALLED_SECONDS:
             self._breaker.trip(now_s)
         way = self._breaker.way(now_s)
@@ -137,6 +142,10 @@ class KafkaEventPublisher:
                 await self._started().client.fetch_all_metadata()
         except (KafkaError, TimeoutError) as error:
             raise BusUnavailable(f"no broker answers at {self._bootstrap_servers}") from error
+        now_s = asyncio.get_running_loop().time()
+        # An answer says less than an acknowledgement, and counts only where none is to be had.
+        if not self.backlog and now_s - self._asked_s > _IDLE_SECONDS and self._breaker.way(now_s) is Way.PROBE:
+            self._breaker.succeeded(Way.PROBE)
 
     async def _flush_in_time(self) -> None:
         with suppress(TimeoutError):
@@ -231,12 +240,23 @@ class KafkaEventPublisher:
                     break
                 taken += 1
             part, lot = lot[:taken], lot[taken:]
+            sent_s = asyncio.get_running_loop().time()
+            way = self._breaker.way(sent_s)
             try:
                 future = await self._started().send_batch(batch, topic, partition=partition)
             except (KafkaError, BusUnavailable) as error:
                 await self._again_later(part, error)
             else:
+                if way is Way.PROBE:
+                    future.add_done_callback(partial(self._probed, sent_s))
                 future.add_done_callback(partial(self._acknowledged, part))
+
+    def _probed(self, sent_s: float, done: "asyncio.Future[RecordMetadata]") -> None:
+        """A batch went out while the circuit was open. In no more time than `publish` would have waited, its
+        acknowledgement closes it."""
+        in_time = asyncio.get_running_loop().time() - sent_s <= self._timeout_s
+        if in_time and not done.cancelled() and done.exception() is None:
+            self._breaker.succeeded(Way.PROBE)
 
     def _acknowledged(self, events: Sequence[OutgoingEvent], done: "asyncio.Future[RecordMetadata]") -> None:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()

@@ -24,9 +24,8 @@ _TOPIC_POLL_SECONDS = 0.05
 _METADATA_MS = 10_000
 """How old a member's picture of the topics may get. A group assigns by its leader's picture: one that missed a topic
 is mended by the next look."""
-_CUT = (KafkaError, OSError, RuntimeError)
-"""How the client says that the broker cannot be asked: uvloop raises RuntimeError for writing to a connection that was
-cut a moment ago, and the client passes it on."""
+_CUT = (KafkaError, OSError)
+"""How the client says that the broker cannot be asked."""
 _POSITION_SECONDS = 0.5
 """A position is at hand unless the partition has just been taken over or moved."""
 

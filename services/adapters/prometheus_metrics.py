@@ -59,7 +59,11 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "records_unkept_total": Declared("counter", ("where",), "Decision records that store or bus did not take"),
         "shed_total": Declared("counter", ("reason", "priority"), "Requests refused to protect the others"),
         "concurrency_limit": Declared("gauge", (), "Decisions and responses that may be under way at once now"),
-        "loop_turn_seconds": Declared("gauge", (), "Mean turn of the loop while work began, the last 50 ms of it"),
+        "loop_turn_seconds": Declared(
+            "gauge",
+            (),
+            "Whole turn of the loop, a mean weighted by time, over the last 50 ms or more with hot requests",
+        ),
         "circuit_open": Declared(
             "gauge", ("dependency",), "1 while a dependency is not asked because it hangs or fails"
         ),

@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -30,7 +31,7 @@ class RedisAddress:
 
     @classmethod
     def parse(cls, url: str) -> "RedisAddress":
-        """Raises SettingsInvalid for another scheme, an unknown option or an unreadable value."""
+        """Raises SettingsInvalid for another scheme, an unknown option, an unreadable value or an unusable file."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -55,7 +56,7 @@ class RedisAddress:
             password=_decoded(parts.password) or options.get("password"),
             database=int(database),
             client_name=options.get("client_name", "kairos"),
-            tls=_tls(options) if parts.scheme == "rediss" else None,
+            tls=tls_context(options) if parts.scheme == "rediss" else None,
         )
 
     def __str__(self) -> str:
@@ -83,13 +84,33 @@ def _decoded(text: str | None) -> str | None:
     return unquote(text) if text else None
 
 
-def _tls(options: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+def tls_context(options: dict[str, str]) -> ssl.SSLContext:
+    """How TLS is spoken, by the `ssl_` options of a store URL. Raises SettingsInvalid naming those at fault."""
+    authorities, certificate, key = (options.get(name) for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"))
+    with _usable(ssl_ca_certs=authorities):
+        context = ssl.create_default_context(cafile=authorities)
     if options.get("ssl_check_hostname", "true").lower() in {"false", "0", "no"}:
         context.check_hostname = False
     if options.get("ssl_cert_reqs", "required") == "none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    if certificate is not None:
+        with _usable(ssl_certfile=certificate, ssl_keyfile=key):
+            context.load_cert_chain(certificate, key, password=_no_password)
     return context
+
+
+@contextmanager
+def _usable(**files: str | None) -> Iterator[None]:
+    """Names the options whose files could not be read, or are not what they should be."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        named = ", ".join(f"{option} {path!r}" for option, path in files.items() if path is not None)
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise SettingsInvalid(f"store URL: {named} cannot be used: {reason}") from error
+
+
+def _no_password() -> str:
+    """A key under a password would have the start wait for somebody to type it."""
+    raise ValueError("the key has a password")

@@ -30,7 +30,11 @@ class ClusterAddress:
     @classmethod
     def parse(cls, url: str) -> "ClusterAddress":
         """Raises SettingsInvalid for what is no such URL."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            url.encode()
+        except ValueError as error:  # said without the address, which holds the password
+            raise SettingsInvalid("store URL: it cannot be read") from error
         login, _, hosts = parts.netloc.rpartition("@")
         if parts.scheme not in SCHEMES or not hosts:
             raise SettingsInvalid("store URL: write redis+cluster://host:6379,host:6379,host:6379")

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import hiredis
 
-from services.adapters.redis_address import RedisAddress
+from services.adapters.redis_address import RedisAddress, tls_context
 from services.ports import SettingsInvalid, StoreUnavailable
 
 SCHEMES = {"redis+sentinel": "redis", "rediss+sentinel": "rediss"}
@@ -64,7 +64,7 @@ class SentinelAddress:
         password = own.get("sentinel_password")
         credentials = () if password is None else (*filter(None, (own.get("sentinel_username"),)), password)
         wants_tls = own.get("sentinel_tls", "false").lower() in {"true", "1", "yes"}
-        tls = (store.tls or ssl.create_default_context(cafile=options.get("ssl_ca_certs"))) if wants_tls else None
+        tls = (store.tls or tls_context(options)) if wants_tls else None
         sentinels = tuple(_place(host) for host in hosts.split(","))
         return cls(name=name, sentinels=sentinels, store=store, credentials=credentials, tls=tls)
 

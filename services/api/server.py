@@ -73,20 +73,25 @@ class _Server(uvicorn.Server):
         self.server_state.default_headers.append(CLOSING)
 
     async def _listening(self, listener: socket.socket) -> asyncio.Server:
-        """Connections of the socket, each with a protocol of its own."""
+        """Connections of the socket, each with a protocol of its own. Raises AddressUnavailable where somebody else
+        who had bound it, too, was first."""
 
         def protocol() -> asyncio.Protocol:
             return GuardedProtocol(
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state, gate=self._gate
             )
 
-        return await asyncio.get_running_loop().create_server(
-            protocol,
-            sock=listener,
-            ssl=self._tls,
-            ssl_handshake_timeout=None if self._tls is None else HEADER_SECONDS,
-            backlog=self.config.backlog,
-        )
+        try:
+            return await asyncio.get_running_loop().create_server(
+                protocol,
+                sock=listener,
+                ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else HEADER_SECONDS,
+                backlog=self.config.backlog,
+            )
+        except OSError as error:
+            host, port = listener.getsockname()[:2]
+            raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -103,7 +108,7 @@ async def serve(
     limits: ServerLimits | None = None,
 ) -> None:
     """Serves on the bound socket until `stop` is set, then finishes what is under way. `on_started` is called once
-    connections are taken. Run it on uvloop for speed."""
+    connections are taken. Run it on uvloop for speed. Raises AddressUnavailable."""
     _calm_collector()
     limits, leave = limits or ServerLimits(), leave or Leave()
     server = _Server(_config(app, limits), limits, on_started)
@@ -131,14 +136,15 @@ def _calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def bind(host: str, port: int, backlog: int = ServerLimits().backlog) -> socket.socket:
-    """A listening socket; port 0 picks a free one (`getsockname()[1]`). Raises AddressUnavailable."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket with this address; port 0 picks a free one (`getsockname()[1]`). Nobody can connect to it before it is
+    served: a node that starts is refused and asked elsewhere, not waited for. Processes that share it are asked as soon
+    as the first of them serves. Raises AddressUnavailable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(backlog)
     except OSError as error:
         listener.close()
         raise AddressUnavailable(f"cannot listen on {host}:{port}: {error.strerror}") from error

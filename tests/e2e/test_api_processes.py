@@ -152,14 +152,15 @@ def ports_in_a_row(count: int) -> int:
 
 
 async def ready(served: Node) -> None:
-    """When every process shows its page, which each does as it begins to serve."""
+    """When every process shows its page, which each does as it begins to serve, and one of them is ready."""
+    asked = [*served.pages, f"{served.url}/readyz"]
 
     async def answering() -> int:
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            answers = await asyncio.gather(*[client.get(page) for page in served.pages], return_exceptions=True)
+            answers = await asyncio.gather(*[client.get(url) for url in asked], return_exceptions=True)
         return sum(isinstance(answer, httpx.Response) and answer.status_code == 200 for answer in answers)
 
-    await until(answering, lambda number: number == PROCESSES, served)
+    await until(answering, lambda number: number == len(asked), served)
 
 
 async def until(

@@ -7,8 +7,8 @@ restart.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -20,27 +20,25 @@ import numpy as np
 import orjson
 import pytest
 
-from decision_engine.contact_ledger import ReservationRequest, encode_records
 from decision_engine.decision import PlacementRequest
 from decision_engine.features.compiled import compile_features
-from decision_engine.identifiers import CustomerId, key64
+from decision_engine.identifiers import CustomerId
 from decision_engine.outcomes import Outcome
 from decision_engine.prepared import prepare
 from decision_engine.propensity import Column, ColumnSource, FeatureSchema, Scorers
-from decision_engine.volume_view import VolumeStanding
 from event_schemas.codec import decode
+from loadtests.replayed_bank import Leases, LinkedStates, ReplayedBank, Unreliable
 from models.manifest import Manifest
 from models.registry import ModelRegistry
 from services.adapters.file_strategy_source import load_strategy_file
 from services.adapters.parquet_archive import ArchiveReader, ParquetArchive
+from services.adapters.prometheus_metrics import PrometheusMetrics
 from services.adapters.strategy_versions import StrategyVersions
 from services.commands.replay_check import CheckedDecisions, check_decisions
-from services.ports import CustomerReading, Delivery, OutgoingEvent, StoreUnavailable, TrackedOption
+from services.ports import Delivery
 from services.simulation.asking import Asking
 from services.simulation.bank import BankConfig, BankStream
 from services.simulation.cloud_events import EventHead, cloud_event
-from services.simulation.in_process_ledger import InProcessLedger
-from services.simulation.in_process_states import InProcessStates
 from services.simulation.visits import Visit
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.decision_replay import Replayer, ReplayImpossible
@@ -57,8 +55,7 @@ SCHEMA = FeatureSchema(
         Column(name="base_rate", source=ColumnSource.OFFER),
     )
 )
-EVERY = {"read": 17, "reserve": 19, "ledger bytes": 23, "state bytes": 29, "lost": 11, "refused": 37, "model": 31}
-"""Each of these goes wrong in every so manieth decision."""
+OUTCOMES = (Outcome.IMPRESSION, Outcome.REJECT, Outcome.ACCEPT, Outcome.IMPRESSION)
 
 
 def model_version(registry: ModelRegistry, number: int) -> str:
@@ -71,103 +68,6 @@ def model_version(registry: ModelRegistry, number: int) -> str:
     files = {"model.txt": booster.model_to_string().encode(), "calibration.json": b'{"kind": "identity"}'}
     draft = Manifest(name="cross_sell", version="", kind="gbdt", schema=SCHEMA, files={}, created_at="")
     return registry.save(draft, files, NOON + timedelta(minutes=number)).version
-
-
-@dataclass
-class Surroundings:
-    """Store, ledger, bus, clock, ids and metrics of a process over the simulated bank; `number` is the decision's."""
-
-    states: InProcessStates
-    ledgers: dict[str, InProcessLedger] = field(default_factory=dict)
-    published: list[OutgoingEvent] = field(default_factory=list)
-    saved: dict[str, bytes] = field(default_factory=dict)
-    number: int = 0
-    moment: int = 0
-
-    def wrong(self, what: str) -> bool:
-        return self.number % EVERY[what] == 0
-
-    async def read_for_decision(self, customer_id: str, key: str | None) -> CustomerReading:
-        if self.wrong("read"):
-            raise StoreUnavailable
-        self.states.read(customer_id, self.moment)
-        state = self.states._states.get(customer_id)
-        records = self.ledgers.setdefault(customer_id, InProcessLedger()).records
-        ledger = encode_records(records) if records else None
-        return CustomerReading(
-            state=b"\x07junk" if self.wrong("state bytes") else state,
-            ledger=b"odd" if self.wrong("ledger bytes") else ledger,
-        )
-
-    async def claim(self, claim: Any) -> None:
-        """Every key is free."""
-
-    async def reserve(self, customer_id: str, request: ReservationRequest) -> list[int | None]:
-        if self.wrong("reserve"):
-            raise StoreUnavailable
-        if self.wrong("refused"):
-            return [None] * len(request.positions)
-        taken = self.ledgers[customer_id].reserve(request)
-        if self.wrong("lost"):  # another decision was quicker at the first choice of the first position
-            taken[0] = 1 if len(request.positions[0]) > 1 else None
-        return taken
-
-    async def save(
-        self, decision_id: str, record: bytes, options: Sequence[TrackedOption], key: str | None, answer: bytes
-    ) -> None:
-        self.saved[decision_id] = record
-
-    def enqueue(self, event: OutgoingEvent) -> None:
-        self.published.append(event)
-
-    def now_ms(self) -> int:
-        return self.moment
-
-    def new_id(self) -> str:
-        return f"01JDAY{self.number:020}"
-
-    def observe(self, name: str, value: float, **labels: str) -> None: ...
-
-    def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
-
-    def count_each(self, name: str, series: Any, amounts: Any) -> None: ...
-
-    def gauge(self, name: str, value: float, **labels: str) -> None: ...
-
-
-class Leases:
-    """This node's part of the volumes, which another number of units is left of in every decision."""
-
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
-
-    rebuilding = False
-
-    def view(self, now_ms: int) -> dict[str, VolumeStanding]:
-        number = self._surroundings.number
-        plastic = VolumeStanding(remaining=number % 4, paced=number % 3 == 0, price=37.25 * (number % 9))
-        return {"plastic": plastic, "loans": VolumeStanding(remaining=5, price=1.0 / (1 + number % 7))}
-
-    def hold(self, use: Any, now_ms: int) -> Any:
-        return None if self._surroundings.number % 13 == 0 else object()
-
-    def give_back(self, hold: Any) -> None: ...
-
-    async def commit(self, holds: Any) -> bool:
-        return self._surroundings.number % 43 != 0
-
-
-class Unreliable:
-    """A model that raises whenever its turn has come."""
-
-    def __init__(self, scorer: Any, surroundings: Surroundings) -> None:
-        self.version, self.schema = scorer.version, scorer.schema
-        self._scorer, self._surroundings = scorer, surroundings
-
-    def score(self, matrix: Any) -> Any:
-        if self._surroundings.wrong("model"):
-            raise RuntimeError("out of memory")
-        return self._scorer.score(matrix)
 
 
 @dataclass
@@ -191,13 +91,13 @@ class RecordedStretch:
         self.second = self._strategy("second", changed)
         self.third = self._strategy("third", changed_again)
         self.stream = BankStream(BankConfig(seed=3, customers=CUSTOMERS, start=date(2026, 3, 1)))
-        self.around = Surroundings(states=InProcessStates(compile_features(self.first.declarations)))
+        self.bank = ReplayedBank(states=LinkedStates(compile_features(self.first.declarations)))
         self.asking = Asking(self.first)
         self.live: Live | None = None
         self.make = MakeDecision(
             DecisionPorts(
-                live=self._live, store=self.around, ledger=self.around, publisher=self.around, clock=self.around,
-                ids=self.around, metrics=self.around, volumes=Leases(self.around),
+                live=self._live, store=self.bank, ledger=self.bank, publisher=self.bank, clock=self.bank,
+                ids=self.bank, metrics=PrometheusMetrics(), volumes=Leases(("plastic", "loans"), self.bank),
             )
         )  # fmt: skip
 
@@ -216,7 +116,7 @@ class RecordedStretch:
     def serve(self, strategy: Any, model: str | None) -> None:
         scorers: Scorers = {}
         if model is not None:
-            scorers = {"cross_sell": Unreliable(self.registry.load(model), self.around)}
+            scorers = {"cross_sell": Unreliable(self.registry.load(model), self.bank)}
         self.live = Live.of(prepare(strategy), compile_features(strategy.declarations), scorers)
 
     async def run(self) -> None:
@@ -229,27 +129,27 @@ class RecordedStretch:
             DECISIONS * 4 // 5: (self.third, models[1]),
         }
         self._decline_personalisation()
-        while self.around.number < DECISIONS:
+        while self.bank.number < DECISIONS:
             day = self.stream.next_day()
-            self.around.states.add(day.events)
+            self.bank.states.add(day.events)
             for visit in day.visits:
                 for asked in range(4):  # a visit looks at several pages
-                    if self.around.number in changes:
-                        self.serve(*changes.pop(self.around.number))
+                    if self.bank.number in changes:
+                        self.serve(*changes.pop(self.bank.number))
                     await self._decide(visit, visit.at_ms + 1_000 * asked)
 
     async def _decide(self, visit: Visit, at_ms: int) -> None:
         asked = self.asking.question(visit)
         if asked is None:
             return
-        around = self.around
-        around.moment, around.number = at_ms, around.number + 1
-        customer = CustomerId("retail:404" if around.number % 41 == 0 else f"retail:{visit.customer + 1}")
+        bank = self.bank
+        bank.moment = at_ms
+        customer = CustomerId("retail:404" if bank.number % 41 == 0 else f"retail:{visit.customer + 1}")
         answer = await self.make(
             DecisionCommand(
                 client="app", customer_id=customer, channel=asked.channel,
-                placements=(PlacementRequest(id=asked.placement, count=1 + around.number % 3),), context=asked.context,
-                locale="en", started_s=perf_counter(), timeout_ms=60_000, request_id=f"r{around.number}",
+                placements=(PlacementRequest(id=asked.placement, count=1 + bank.number % 3),), context=asked.context,
+                locale="en", started_s=perf_counter(), timeout_ms=60_000, request_id=f"r{bank.number}",
             )
         )  # fmt: skip
         self._respond(customer, orjson.loads(answer))
@@ -257,9 +157,7 @@ class RecordedStretch:
     def _respond(self, customer: str, answer: dict[str, Any]) -> None:
         """Some show, some are refused, so that ledgers have something to say."""
         for option in answer["placements"][0].get("options", ()):
-            tracking = key64(option["tracking_id"]).to_bytes(8, "little")
-            outcome = (Outcome.IMPRESSION, Outcome.REJECT, Outcome.ACCEPT, Outcome.IMPRESSION)[self.around.number % 4]
-            self.around.ledgers[customer].respond(tracking, outcome, self.around.moment + 500)
+            self.bank.note(customer, option["tracking_id"], OUTCOMES[self.bank.number % len(OUTCOMES)])
 
     def _decline_personalisation(self) -> None:
         numbers = count()
@@ -268,15 +166,15 @@ class RecordedStretch:
                 id=f"declined-{next(numbers)}", type="bank.consent.changed", source="bank",
                 subject=f"retail:{customer + 1}", at_ms=1_700_000_000_000,
             )  # fmt: skip
-            self.around.states.add([cloud_event(head, {"purpose": "personalisation", "granted": False})])
+            self.bank.states.add([cloud_event(head, {"purpose": "personalisation", "granted": False})])
 
     def archive(self) -> Recorded:
-        records = [event.value for event in self.around.published]
+        records = [event.value for event in self.bank.published]
         with ParquetArchive(self.folder / "archive") as archive:
             archive.append(
                 [
                     Delivery(event.topic, 0, offset, event.key.encode(), event.value, ())
-                    for offset, event in enumerate(self.around.published)
+                    for offset, event in enumerate(self.bank.published)
                 ]
             )
         return Recorded(self.folder / "archive", self.folder / "strategies", self.folder / "models", records)
@@ -341,7 +239,8 @@ def test_the_recorded_stretch_has_everything_a_replay_must_stand(recorded: Recor
     }  # fmt: skip
     assert any(d["volumes"] for d in data)
     assert {cause for d in data for cause in d["degraded_causes"]} >= {
-        "state_unavailable", "state_unreadable", "ledger_unavailable", "ledger_unreadable", "model_failed",
+        "state_unavailable", "state_unreadable", "state_rebuilding", "ledger_unavailable", "ledger_unreadable",
+        "model_failed", "volumes_rebuilding",
     }  # fmt: skip
     assert {d["personalised"] for d in data} == {True, False}
     assert any(1 in d["taken"] for d in data)

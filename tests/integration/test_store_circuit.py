@@ -16,8 +16,10 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 
 from decision_engine.decision import PlacementRequest
 from decision_engine.identifiers import CustomerId
-from services.adapters.embedded_servers import EmbeddedServer, embedded_valkey
+from event_schemas.topics import ALL_TOPICS, DECISIONS
+from services.adapters.embedded_servers import EmbeddedServer, EmbeddedServers, embedded_valkey
 from services.adapters.kafka_event_publisher import KafkaEventPublisher
+from services.adapters.kafka_topics import ensure_topics
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_contact_ledger import RedisContactLedger
 from services.adapters.redis_decision_store import RedisDecisionStore
@@ -202,3 +204,56 @@ async def test_only_what_is_the_bus_s_own_fault_opens_the_circuit(error: Excepti
         with pytest.raises(BusUnavailable):
             await bus.publish([EVENT])
     assert breaker.is_open is opens
+
+
+@pytest.fixture
+async def bus(servers: EmbeddedServers) -> AsyncIterator[tuple[KafkaEventPublisher, CircuitBreaker]]:
+    await ensure_topics(servers.bootstrap_servers, ALL_TOPICS, partitions=1, replication=1)
+    breaker = CircuitBreaker()
+    async with KafkaEventPublisher(servers.bootstrap_servers, idempotence=False, breaker=breaker) as publisher:
+        yield publisher, breaker
+
+
+def open_for(breaker: CircuitBreaker, seconds: float) -> None:
+    """The circuit opens, so long ago; below zero it is not asked yet."""
+    breaker.trip(asyncio.get_running_loop().time() - seconds)
+
+
+@pytest.mark.servers
+async def test_a_bus_that_takes_records_again_is_asked_again_though_nobody_publishes(
+    bus: tuple[KafkaEventPublisher, CircuitBreaker],
+) -> None:
+    publisher, breaker = bus
+    for seconds, still_open in ((-60.0, True), (60.0, False)):
+        breaker.is_open = False
+        open_for(breaker, seconds)
+        publisher.enqueue(OutgoingEvent(topic=DECISIONS, key="k", value=b"{}"))
+        await asyncio.wait_for(publisher.flush(), 10)
+        assert breaker.is_open is still_open
+
+
+@pytest.mark.servers
+async def test_a_bus_that_answers_is_asked_again_by_a_node_that_has_nothing_to_send(
+    bus: tuple[KafkaEventPublisher, CircuitBreaker],
+) -> None:
+    publisher, breaker = bus
+    for seconds, still_open in ((-60.0, True), (60.0, False)):
+        breaker.is_open = False
+        open_for(breaker, seconds)
+        await publisher.ping()
+        assert breaker.is_open is still_open
+
+
+@pytest.mark.servers
+async def test_where_events_are_published_only_an_acknowledgement_closes_the_circuit(
+    bus: tuple[KafkaEventPublisher, CircuitBreaker],
+) -> None:
+    """A broker can answer and acknowledge nothing, for want of replicas."""
+    publisher, breaker = bus
+    event = OutgoingEvent(topic=DECISIONS, key="k", value=b"{}")
+    await publisher.publish([event])
+    open_for(breaker, 60.0)
+    await publisher.ping()
+    assert breaker.is_open
+    await publisher.publish([event])
+    assert not breaker.is_open

@@ -114,12 +114,38 @@ async def test_what_can_be_got_can_be_asked_for_without_its_body(bank: Any) -> N
     await asyncio.wait_for(serving, 5)
 
 
-def test_an_address_that_is_taken_is_named() -> None:
-    taken = bind("127.0.0.1", 0)
-    port = taken.getsockname()[1]
+async def test_nobody_waits_for_a_node_that_starts(bank: Any) -> None:
+    """Of processes that share a port, one that serves is enough."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+    still_starting = listener.dup()
+    serving = asyncio.create_task(serve(create_app(bank.runtime()), listener, stop=stop, on_started=started.set))
+    await started.wait()
+    for _ in range(5):
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
+    still_starting.close()
+    stop.set()
+    await asyncio.wait_for(serving, 5)
+
+
+async def test_an_address_that_is_taken_is_named(bank: Any) -> None:
+    """Whether it is served already, or another node that starts is to serve it first."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    first = bind("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    second = bind("127.0.0.1", port)
+    serving = asyncio.create_task(serve(create_app(bank.runtime()), first, stop=stop, on_started=started.set))
+    await started.wait()
     with pytest.raises(AddressUnavailable, match=str(port)):
         bind("127.0.0.1", port)
-    taken.close()
+    with pytest.raises(AddressUnavailable, match=str(port)):
+        await serve(create_app(bank.runtime()), second, stop=asyncio.Event())
+    stop.set()
+    await asyncio.wait_for(serving, 5)
 
 
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/responses", "/v1/events"])

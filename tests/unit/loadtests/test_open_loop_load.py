@@ -3,18 +3,22 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
 from loadtests.open_loop.fixed_server import OK, REFUSED, serving, stalling
 from loadtests.open_loop.histogram import LatencyHistogram
-from loadtests.open_loop.load import Finding, GeneratorFailed, Load, faults_of, run_load
+from loadtests.open_loop.load import Finding, Generator, GeneratorFailed, Load, faults_of, found, run_load
 from loadtests.open_loop.metering import Usage
 from loadtests.open_loop.plan import Plan
 from loadtests.open_loop.profiles import PROFILES
 from loadtests.open_loop.schedule import phases_of
 from loadtests.open_loop.sender import Sent, merged_sent, send
+from loadtests.open_loop.tally import Tally
 from loadtests.open_loop.worker import as_mapping, sent_of
 
 STALL_S = 1.0
@@ -182,6 +186,36 @@ async def test_a_generator_that_cannot_begin_says_why() -> None:
 
     with pytest.raises(GeneratorFailed, match=r"Connect|refused"):
         await asyncio.to_thread(run_load, Load(plan=plan(port)))
+
+
+def generator(folder: Path, program: str) -> Generator:
+    """A process that ends with that."""
+    answer = folder / "answer"
+    command = [sys.executable, "-c", f"import sys\nfrom pathlib import Path\nfile = Path(sys.argv[1])\n{program}"]
+    pipe = subprocess.PIPE
+    return Generator(subprocess.Popen([*command, str(answer)], stdin=pipe, stdout=pipe, stderr=pipe, text=True), answer)
+
+
+def test_an_answer_much_larger_than_a_pipe_is_read_whole(tmp_path: Path) -> None:
+    large = Sent({"home": Tally(0.1)}, LatencyHistogram(dict.fromkeys(range(100_000), 1), 100_000))
+    (tmp_path / "large.json").write_text(json.dumps(as_mapping(large)))
+    assert (tmp_path / "large.json").stat().st_size > 10 * 98_304
+
+    program = """
+import json
+from loadtests.open_loop.worker import hand_over, sent_of
+hand_over(sent_of(json.loads(file.with_name("large.json").read_bytes())), file)
+"""
+    assert found(generator(tmp_path, program), 60.0) == large
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["answer", "large.json"]
+
+
+@pytest.mark.parametrize(
+    "program", ["", "file.write_text('')", """file.write_text('{"tallies": {"home": {"deadline_s": 0.1, "out')"""]
+)
+def test_a_process_that_leaves_no_whole_answer_has_failed(tmp_path: Path, program: str) -> None:
+    with pytest.raises(GeneratorFailed, match="no answer that can be read"):
+        found(generator(tmp_path, program), 60.0)
 
 
 def lagging(milliseconds: float) -> LatencyHistogram:

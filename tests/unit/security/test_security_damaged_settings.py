@@ -2,11 +2,16 @@
 never opens a door, nor stops the node that asked."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from services.adapters.jwks_source import JwksUnavailable, jwks_source
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_cluster_map import ClusterAddress
 from services.adapters.redis_sentinel import SentinelAddress
 from services.api.signing_keys import MOST_JWKS_BYTES, SigningKeys, usable_keys
 from services.ports import SettingsInvalid
@@ -110,3 +115,58 @@ def test_a_damaged_address_of_sentinels_is_refused_with_its_reason_and_without_i
         SentinelAddress.parse(url)
     assert reason in str(refused.value)
     assert "hid" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://u:hidden@[", "redis+cluster://u:hid\udc80den@h:7000"], ids=range(2))
+def test_a_damaged_address_of_a_cluster_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^store URL: it cannot be read$"):
+        ClusterAddress.parse(url)
+
+
+@pytest.fixture
+def files(authority: Callable[[str], Any], tmp_path: Path) -> dict[str, Path]:
+    """Good and bad ones, by what is the matter with them."""
+    ca = authority("ca")
+    (cert, key), (_, other_key) = ca.issue("a"), ca.issue("b")
+    rubbish, locked = tmp_path / "rubbish.pem", tmp_path / "locked.key"
+    rubbish.write_text("rubbish")
+    locked.write_bytes(ca.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")))
+    return {
+        "absent": tmp_path / "absent.pem", "folder": tmp_path, "rubbish": rubbish, "locked": locked, "ca": ca.file,
+        "cert": cert, "key": key, "other_key": other_key,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "start", ["rediss://u:hidden@h/0", "rediss+sentinel://u:hidden@h/bank", "rediss+cluster://u:hidden@h"]
+)
+@pytest.mark.parametrize(
+    ("options", "named", "reason"),
+    [
+        ("ssl_ca_certs={absent}", "ssl_ca_certs '{absent}'", "No such file or directory"),
+        ("ssl_ca_certs={folder}", "ssl_ca_certs '{folder}'", "Is a directory"),
+        ("ssl_ca_certs={rubbish}", "ssl_ca_certs '{rubbish}'", "no certificate or crl found"),
+        ("ssl_ca_certs=%00", "ssl_ca_certs", "null byte"),
+        ("ssl_certfile={absent}", "ssl_certfile '{absent}'", "No such file or directory"),
+        ("ssl_certfile={rubbish}", "ssl_certfile '{rubbish}'", "PEM lib"),
+        ("ssl_certfile={cert}&ssl_keyfile={absent}", "ssl_keyfile '{absent}'", "No such file or directory"),
+        ("ssl_certfile={cert}&ssl_keyfile={other_key}", "ssl_keyfile '{other_key}'", "key values mismatch"),
+        ("ssl_certfile={cert}&ssl_keyfile={locked}", "ssl_keyfile '{locked}'", "the key has a password"),
+    ],
+    ids=range(9),
+)
+async def test_a_file_of_tls_that_cannot_be_used_is_named_with_its_option_and_the_reason(
+    start: str, options: str, named: str, reason: str, files: dict[str, Path]
+) -> None:
+    with pytest.raises(SettingsInvalid, match=r"^store URL: ") as refused:
+        async with RedisClient.open(f"{start}?{options.format_map(files)}"):
+            pass
+    said = str(refused.value)
+    assert named.format_map(files) in said
+    assert reason in said
+    assert "hidden" not in said
+
+
+async def test_sentinels_over_tls_before_a_store_without_it_have_its_files_checked(files: dict[str, Path]) -> None:
+    with pytest.raises(SettingsInvalid, match="ssl_ca_certs"):
+        SentinelAddress.parse(f"redis+sentinel://h/bank?sentinel_tls=true&ssl_ca_certs={files['absent']}")
