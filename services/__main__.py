@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
 from decision_engine.errors import DecisionEngineError
 from models.errors import ModelsError
+from services.adapters.arrow_memory import choose_allocator
 from services.ports import ShellError
 
 COMMANDS = {
@@ -67,6 +69,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; exit status 0 only on success. Expected failures are one message on standard error."""
+    choose_allocator(os.environ)
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(arguments)
     args = parser.parse_args(arguments)

@@ -22,6 +22,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from services.adapters.arrow_memory import choose_allocator
 from services.adapters.embedded_servers import die_with_parent
 
 COMMANDS = ("api", "state_builder", "pacer", "archiver", "attributor")
@@ -94,6 +95,7 @@ class Nursery:
 
 def main() -> None:
     """Bears roles until standard input ends."""
+    choose_allocator(os.environ)  # as `kairos` does before it imports a role
     for command in COMMANDS:
         importlib.import_module(f"services.commands.{command}")
     woken, wake = os.pipe()
