@@ -57,7 +57,7 @@ from services.adapters.ulid_ids import UlidIds
 from services.adapters.yaml_source import read_source
 from services.api.runtime import ApiRuntime
 from services.api.stream_feed import FeedLimits, OutboundFeed
-from services.bus_wiring import bus_security
+from services.bus_wiring import bus_security, publishing_noted
 from services.erasure_wiring import erasure_requests
 from services.governance_wiring import DeskAccess, Governance, governance_over, measured
 from services.observing_wiring import ControlHeard, open_results
@@ -79,6 +79,7 @@ from services.use_cases.person_export.export_person import ExportPerson
 from services.use_cases.record_keeping import DRAIN_SECONDS, RecordKeeper
 from services.use_cases.shadow_scoring import ShadowScoring
 from services.use_cases.strategy_activation import Version
+from services.use_cases.unpublished_records import OwnRecords
 
 _EMPTY_SECONDS = 0.5
 """A log that gives nothing for so long has nothing."""
@@ -215,17 +216,17 @@ async def open_api(settings: Settings, loaded: LoadedStrategy | None = None) -> 
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(_store(settings, metrics))
         clock = await stack.enter_async_context(open_clock(settings, client, keys))
-        publisher = await stack.enter_async_context(open_publisher(settings, watched_circuit("bus", metrics)))
+        publisher = open_publisher(settings, watched_circuit("bus", metrics))
+        own_records = await stack.enter_async_context(publishing_noted(settings, client, publisher, metrics))
         volumes = await stack.enter_async_context(open_volumes(settings, loaded, clock, metrics, ids.new_id()))
-        active, namespaces = ActiveVersion(), RedisNamespaces(client, settings.namespace)
-        switches, heard = KillSwitches(metrics), ControlHeard()
+        active, switches, heard = ActiveVersion(), KillSwitches(metrics), ControlHeard()
         handlers = heard.beside(_api_handlers(provider, volumes, switches, active))
         governance = open_governance(settings, publisher, client, strategies, loaded.strategy.version)
         identity = node_identity("api", ids, loaded)
         following = open_control(settings, publisher, handlers, identity, metrics, governance.acts)
         control = await stack.enter_async_context(_governed(governance, following, metrics))
-        store = RedisDecisionStore(client, keys, decision_retention(settings))
-        tools = SwitchTools(strategies, namespaces, store, provider, volumes)
+        store = RedisDecisionStore(client, keys, decision_retention(settings), own_records.node)
+        tools = SwitchTools(strategies, RedisNamespaces(client, settings.namespace), store, provider, volumes)
         authenticator = await stack.enter_async_context(open_authenticator(settings, metrics))
         first = Live.of(loaded.prepared, loaded.features, provider.scorers())
         live, canary = await stack.enter_async_context(following_versions(first, active, tools, metrics, _use_of))
@@ -250,7 +251,7 @@ async def open_api(settings: Settings, loaded: LoadedStrategy | None = None) -> 
             outbound=await stack.enter_async_context(_outbound_feed(settings, clock, metrics, switches).following()),
             strategies=strategies,
             volumes=volumes,
-            keeper=await stack.enter_async_context(_keeping_records(metrics)),
+            keeper=await stack.enter_async_context(_keeping_records(metrics, own_records)),
             shadows=await stack.enter_async_context(_shadow_scoring(provider, publisher, metrics)),
             replays=settings.clock == "events",
             decision_timeout_ms=settings.decision_timeout_ms,
@@ -324,9 +325,9 @@ async def _governed(
 
 
 @asynccontextmanager
-async def _keeping_records(metrics: Metrics) -> AsyncIterator[RecordKeeper]:
+async def _keeping_records(metrics: Metrics, own_records: OwnRecords) -> AsyncIterator[RecordKeeper]:
     """Keeps records behind their answers; what is under way is finished on leaving."""
-    keeper = RecordKeeper(metrics)
+    keeper = RecordKeeper(metrics, on_withdrawn=own_records.withdrawn)
     try:
         yield keeper
     finally:

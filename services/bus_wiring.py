@@ -1,11 +1,18 @@
 """What the settings say of the bus: how brokers are greeted, and how long topics keep what they carry."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from secrets import token_hex
 
 from event_schemas.topics import ALL_TOPICS, TopicSpec
+from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_security import KafkaSecurity
-from services.ports import SettingsInvalid
+from services.adapters.redis_client import RedisClient
+from services.adapters.redis_unpublished_records import RedisUnpublishedRecords
+from services.ports import Metrics, SettingsInvalid
 from services.settings import Settings
+from services.use_cases.unpublished_records import OwnRecords, RecoverRecords
 
 _DAY_MS = 86_400_000
 
@@ -21,6 +28,19 @@ def bus_security(settings: Settings) -> KafkaSecurity:
         cert=settings.kafka_cert,
         key=settings.kafka_key,
     )
+
+
+@asynccontextmanager
+async def publishing_noted(
+    settings: Settings, client: RedisClient, publisher: KafkaEventPublisher, metrics: Metrics
+) -> AsyncIterator[OwnRecords]:
+    """Enters the way onto the bus for a node that notes in the store what it has still to publish, and publishes what
+    dead ones left. To be left after the last record is kept, and before the store is closed."""
+    store = RedisUnpublishedRecords(client, settings.namespace, record_s=settings.record_seconds)
+    own = OwnRecords(store, token_hex(8))
+    publisher.on_acknowledged = own.acknowledged
+    async with own.kept(), publisher, RecoverRecords(store, publisher, metrics, own.node).running():
+        yield own
 
 
 def wanted_topics(settings: Settings) -> tuple[TopicSpec, ...]:

@@ -421,6 +421,8 @@ class OutgoingEvent:
     headers: Mapping[str, bytes] = field(default_factory=dict)
     partition: int | None = None
     """Where it is to stand; None: where its key belongs."""
+    record_of: DecisionId | None = None
+    """The decision whose record it is."""
 
 
 BusPosition = tuple[str, int, int]

@@ -140,7 +140,13 @@ DECISIONS = Dashboard(
                     (rate("revocations_read_total", "outcome"), "list of the revoked: {{outcome}}"),
                 ),
             ),
-            Panel(title="Records not kept", queries=((rate("records_unkept_total", "where"), "{{where}}"),)),
+            Panel(
+                title="Records not kept, and recovered",
+                queries=(
+                    (rate("records_unkept_total", "where"), "{{where}}"),
+                    (rate("records_recovered_total"), "recovered"),
+                ),
+            ),
         ),
         (
             Panel(

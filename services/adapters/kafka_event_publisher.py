@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from itertools import count
@@ -59,6 +59,8 @@ class KafkaEventPublisher:
         breaker: CircuitBreaker | None = None,
     ) -> None:
         self._breaker = breaker or CircuitBreaker()
+        self.on_acknowledged: Callable[[Sequence[OutgoingEvent]], None] = lambda _: None
+        """Told of what was enqueued and the bus has."""
         self._awaited: dict[int, float] = {}
         """Since when each call of `publish` waits, the oldest first."""
         self._calls = count()
@@ -262,6 +264,7 @@ class KafkaEventPublisher:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
             self._unacknowledged -= len(events)
+            self.on_acknowledged(events)
             if not self.backlog:
                 self._drained.set()
         else:

@@ -57,6 +57,7 @@ CONTRACT: Mapping[str, Declared] = MappingProxyType(
         "fallbacks_total": Declared("counter", ("placement", "cause"), "Placements answered with their fallback"),
         "degraded_total": Declared("counter", ("cause",), "Decisions made with something missing"),
         "records_unkept_total": Declared("counter", ("where",), "Decision records that store or bus did not take"),
+        "records_recovered_total": Declared("counter", (), "Decision records published for a node that had died"),
         "shed_total": Declared("counter", ("reason", "priority"), "Requests refused to protect the others"),
         "concurrency_limit": Declared("gauge", (), "Decisions and responses that may be under way at once now"),
         "loop_turn_seconds": Declared(

@@ -24,6 +24,8 @@ _OPTION_FIELDS: Mapping[str, type] = {
 """What is read of an option. A newer release may keep more."""
 _log = logging.getLogger(__name__)
 _KEEP_ANSWER, _KEEP_DECISION = "kairos_keep_answer", "kairos_keep_decision"
+_NOTED_AS = 6
+"""The place of the decision's id among the arguments of `kairos_keep_decision`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +40,21 @@ class DecisionRetention:
 
 
 class RedisDecisionStore:
-    """Implements `ports.DecisionStore`."""
+    """Implements `ports.DecisionStore`. With a `node`, one life of a process, every record that is kept is noted in the
+    same step as not published yet by that node (redis_unpublished_records.py)."""
 
-    def __init__(self, client: RedisClient, keys: RedisKeys, retention: DecisionRetention | None = None) -> None:
+    def __init__(
+        self, client: RedisClient, keys: RedisKeys, retention: DecisionRetention | None = None, node: str | None = None
+    ) -> None:
         self._client = client
         self._keys = keys.divided(client.tags)
         self._retention = retention or DecisionRetention()
+        self._node = node
+        self._unpublished = None if node is None else self._keys.unpublished(node)
 
     def of_layout(self, layout: str) -> "RedisDecisionStore":
         """The same store, reading states of another layout."""
-        return RedisDecisionStore(self._client, replace(self._keys, layout=layout), self._retention)
+        return RedisDecisionStore(self._client, replace(self._keys, layout=layout), self._retention, self._node)
 
     async def read_for_decision(self, customer_id: CustomerId, claim: IdempotencyClaim | None) -> CustomerReading:
         """State, ledger and what stands under the idempotency key in one round trip; claims the key when it is free."""
@@ -115,19 +122,22 @@ class RedisDecisionStore:
         retention = self._retention
         name, tracked = self._keys.decision(decision_id), [self._keys.tracked(option.tracking_id) for option in options]
         if claim is None or self._keys.tags:
-            return await self._save_apart(name, record, dict(zip(tracked, options, strict=True)), claim, answer)
-        keys = (self._keys.idempotency(claim.key), name, *tracked)
-        arguments: list[Argument] = [claim.value, answer, retention.idempotency_s]
-        arguments += [retention.record_s, record, retention.tracked_s, *(orjson.dumps(option) for option in options)]
+            commands: list[Command] = [("SET", name, record, "EX", retention.record_s)]
+            if self._unpublished is not None:
+                commands.append(("SADD", self._unpublished, decision_id))
+            for key, option in zip(tracked, options, strict=True):
+                commands.append(("SET", key, orjson.dumps(option), "EX", retention.tracked_s))
+            return await self._save_apart(commands, claim, answer)
+        keys = [self._keys.idempotency(claim.key), name, *tracked]
+        arguments: list[Argument] = [claim.value, answer, retention.idempotency_s, retention.record_s, record]
+        arguments += [retention.tracked_s, "", *(orjson.dumps(option) for option in options)]
+        if self._unpublished is not None:
+            keys.append(self._unpublished)
+            arguments[_NOTED_AS] = decision_id
         return _bytes(await self._client.call(_KEEP_DECISION, keys, arguments))
 
     async def _save_apart(
-        self,
-        name: str,
-        record: bytes,
-        tracked: Mapping[str, TrackedOption],
-        claim: IdempotencyClaim | None,
-        answer: bytes,
+        self, commands: Sequence[Command], claim: IdempotencyClaim | None, answer: bytes
     ) -> bytes | None:
         """Step by step, as in a cluster the keys lie apart: nothing unless the key is this claim's, and the answer
         last, so that whoever finds it finds what it offers. A claim outlives the time in which its attempt
@@ -136,9 +146,6 @@ class RedisDecisionStore:
             held = await self.claim(claim)
             if held is not None and held != answer:
                 return held
-        retention = self._retention
-        commands: list[Command] = [("SET", name, record, "EX", retention.record_s)]
-        commands += [("SET", key, orjson.dumps(option), "EX", retention.tracked_s) for key, option in tracked.items()]
         await self._client.execute_many(commands)
         return None if claim is None else await self.keep_answer(claim, answer)
 

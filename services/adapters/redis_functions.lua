@@ -524,17 +524,22 @@ local function keep_answer(keys, args)
   return nil
 end
 
--- KEYS: an idempotency key, the decision's record, its tracked options. ARGV: as for `keep_answer`, then seconds to keep the
--- record, and it, seconds to keep the options, and each of them. Where another attempt's answer or claim stands nothing is
--- written: whatever is known of the decision is that attempt's. Answers as `keep_answer` does.
+-- KEYS: an idempotency key, the decision's record, its tracked options, and last, where the decision is noted, the set of
+-- what its node has still to publish. ARGV: as for `keep_answer`, then seconds to keep the record, and it, seconds to keep
+-- the options, the decision's id (empty: it is not noted), and each of the options. Where another attempt's answer or claim
+-- stands nothing is written: whatever is known of the decision is that attempt's. Answers as `keep_answer` does.
 local function keep_decision(keys, args)
   local held = keep_answer(keys, args)
   if held then
     return held
   end
   redis.call('SET', keys[2], args[5], 'EX', args[4])
-  for i = 3, #keys do
-    redis.call('SET', keys[i], args[i + 4], 'EX', args[6])
+  local noted = args[7] ~= ''
+  for i = 3, noted and #keys - 1 or #keys do
+    redis.call('SET', keys[i], args[i + 5], 'EX', args[6])
+  end
+  if noted then
+    redis.call('SADD', keys[#keys], args[7])
   end
   return nil
 end

@@ -100,6 +100,23 @@ class RedisKeys:
         """A decision's record."""
         return f"{self.namespace}:decision:{decision_id}"
 
+    def unpublished(self, node: str) -> str:
+        """The decisions whose records that node has kept here and the bus has not acknowledged yet (a set)."""
+        return f"{self.namespace}:unpublished:{node}"
+
+    def publishing(self, node: str) -> str:
+        """Present while that node lives."""
+        return f"{self.namespace}:publishing:{node}"
+
+    def recovering(self, node: str) -> str:
+        """Which living node publishes what that one left."""
+        return f"{self.namespace}:recovering:{node}"
+
+    @property
+    def publishers(self) -> str:
+        """Every node that may have something to publish (a set)."""
+        return f"{self.namespace}:publishers"
+
     def tracked(self, tracking_id: str) -> str:
         """A tracked option."""
         return f"{self.namespace}:tracked:{tracking_id}"

@@ -185,12 +185,13 @@ class ConcludeDecision:
         if not recorded.late:
             return recorded.decision, causes
         self._metrics.count("records_unkept_total", where="bus")
+        self._keeper.withdraw(recorded.decision.decision_id)
         return _withdrawn(recorded.decision), (*recorded.late, *causes)
 
     def _published(self, decision: Decision, record: bytes) -> _Recorded:
         """Hands the record to the bus, if its way is not full."""
         try:
-            self._publisher.enqueue(OutgoingEvent(topic=DECISIONS, key=decision.customer_id, value=record))
+            self._publisher.enqueue(_event(decision, record))
         except BusUnavailable:
             self._metrics.count("degraded_total", cause=cause.PUBLISH_DELAYED)
             _log.warning("decision %s is not on the bus yet", decision.decision_id, extra={"action": "publish"})
@@ -201,7 +202,7 @@ class ConcludeDecision:
         """The store has the record; the bus gets it when there is room again."""
         if recorded.late:
             decision = recorded.decision
-            event = OutgoingEvent(topic=DECISIONS, key=decision.customer_id, value=recorded.record)
+            event = _event(decision, recorded.record)
             self._keeper.publish_late(partial(self._publisher.enqueue, event), decision.decision_id)
 
 
@@ -232,6 +233,11 @@ class _Keeping:
                 self._decision_id,
                 extra={"action": "keep_answer"},
             )
+
+
+def _event(decision: Decision, record: bytes) -> OutgoingEvent:
+    id_ = decision.decision_id
+    return OutgoingEvent(topic=DECISIONS, key=decision.customer_id, value=record, record_of=id_)
 
 
 def _withdrawn(decision: Decision) -> Decision:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from functools import partial
 
+from decision_engine.identifiers import DecisionId
 from services.ports import BusUnavailable, Metrics, StoreSlow, StoreUnavailable
 from services.use_cases.deadlines import within
 
@@ -46,11 +47,18 @@ class Kept(Enum):
 
 
 class RecordKeeper:
-    """Saves within the time an answer has, and behind it."""
+    """Saves within the time an answer has, and behind it. `on_withdrawn` is told of decisions whose records are not to
+    be published any more, though a save of them may still come to pass."""
 
-    def __init__(self, metrics: Metrics, late_seconds: float = LATE_SECONDS) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        late_seconds: float = LATE_SECONDS,
+        on_withdrawn: Callable[[DecisionId], None] = lambda _: None,
+    ) -> None:
         self._metrics = metrics
         self._late_seconds = late_seconds
+        self._on_withdrawn = on_withdrawn
         self._late: set[asyncio.Task[None]] = set()
         self._unpublished: deque[tuple[Publish, str]] = deque()
         self._publishing: asyncio.Task[None] | None = None
@@ -95,6 +103,10 @@ class RecordKeeper:
         self._unpublished.append((publish, decision_id))
         if self._publishing is None:
             self._publishing = asyncio.create_task(self._publish_all(), name="publish late")
+
+    def withdraw(self, decision_id: DecisionId) -> None:
+        """The decision's offers were not handed out: nobody is to publish a record that says so."""
+        self._on_withdrawn(decision_id)
 
     async def drain(self, seconds: float | None = None) -> None:
         """Returns when no save is under way any more; those that are after `seconds` are given up, and counted. So is

@@ -23,8 +23,9 @@ _TAKEN = {"impression": None, "accept": frozenset({"accept", "convert"})}
 """By what a volume is charged on, the outcomes that take its units for good (None: any)."""
 _KEPT_AFTER_MS = HOUR_MS
 """How long after a period's end its units are still counted: a node's clock may be behind."""
-_REMEMBERED_DECISIONS = 4_096
-"""Decisions by id, against records that the bus has twice because an acknowledgement was lost."""
+_REMEMBERED_DECISIONS = 65_536
+"""Decisions by id, some 10 MB, against records that the bus has twice: because an acknowledgement was lost, or a node
+was killed before it noted one. Then they come again when another publishes what it left, some ten seconds later."""
 _log = logging.getLogger(__name__)
 
 

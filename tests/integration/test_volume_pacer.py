@@ -36,6 +36,7 @@ from services.use_cases.decision_answer import word
 from services.use_cases.decision_record import DecisionInputs, encode_record
 from services.workers.pacer import GRACE_MS, Pacer, PacerTools
 from services.workers.recent_traffic import RecentTraffic
+from services.workers.volume_log import VolumeBatch
 
 pytestmark = pytest.mark.servers
 NOW = 1_795_254_600_000
@@ -376,6 +377,19 @@ async def test_a_decision_that_the_log_has_twice_counts_once(client: RedisClient
     pacer = stage.pacer()
     await pacer.step()
     stage.log.records[DECISIONS] += stage.log.records[DECISIONS][:3]
+    pacer._look_s = 0.0
+    await pacer.step()
+    assert await stage.left() == 7
+
+
+async def test_a_decision_that_comes_again_after_many_others_counts_once(client: RedisClient, tmp_path: Path) -> None:
+    """As another node publishes it when the one that did before was killed."""
+    stage = scene(client, tmp_path, 10, "reservation")
+    await used(stage, range(3))
+    pacer = stage.pacer()
+    await pacer.step()
+    pacer._volume_log.remember(VolumeBatch(decisions=[f"other {number}" for number in range(20_000)]))
+    stage.log.records[DECISIONS] += stage.log.records[DECISIONS]
     pacer._look_s = 0.0
     await pacer.step()
     assert await stage.left() == 7
