@@ -1,4 +1,5 @@
-"""Looking for the highest rate that holds: up until one does not, then between the two."""
+"""Looking for the highest rate that holds: up until one does not, then between the two, then down until one holds
+again."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ class Found:
 
 def highest_rate(holds: Callable[[float], bool], begin: float, precision: float = 0.05, most: float = 1e6) -> Found:
     """The bounds of the highest rate for which `holds` says yes, no further apart than `precision` of it. A no is asked
-    for once more, so that a moment's disturbance does not count; a yes is not. Raises NothingHolds."""
+    for once more, so that a moment's disturbance does not count. The rate that is found has to hold again in the end,
+    so that a moment in which the machine was fast does not count either. Raises NothingHolds."""
     good, bad = _bracket(lambda rate: holds(rate) or holds(rate), begin, most)
     while bad / good > 1 + precision:
         middle = sqrt(good * bad)
@@ -30,6 +32,10 @@ def highest_rate(holds: Callable[[float], bool], begin: float, precision: float 
             good = middle
         else:
             bad = middle
+    while not (holds(good) or holds(good)):
+        good, bad = good / (1 + precision), good
+        if good < LEAST_RATE:
+            raise NothingHolds(f"{bad:g} a second held once, and nothing again")
     return Found(good, bad)
 
 

@@ -1,5 +1,7 @@
 """Thresholds that fail a run, how they are written, and how the highest rate that holds is looked for."""
 
+from itertools import count
+
 import pytest
 
 from loadtests.open_loop.histogram import LatencyHistogram
@@ -138,6 +140,22 @@ def test_a_moment_s_disturbance_does_not_count_against_a_rate() -> None:
         return rate <= 500 and asked.count(rate) > 1
 
     assert highest_rate(disturbed, begin=100.0).holds == pytest.approx(500, rel=0.05)
+
+
+def test_a_rate_that_held_only_while_the_machine_was_fast_is_not_the_highest() -> None:
+    steps = count()
+    highest_rate(lambda rate: next(steps) >= 0 and rate <= 500, begin=100.0)
+    searched = next(steps) - 1  # all but the last question, whether the rate that was found holds again
+    asked = count()
+    found = highest_rate(lambda rate: rate <= (500 if next(asked) < searched else 300), begin=100.0)
+    assert found.holds == pytest.approx(300, rel=0.05)
+    assert found.fails == pytest.approx(found.holds * 1.05)
+
+
+def test_a_rate_that_never_holds_again_is_none() -> None:
+    answers = iter([True, True, False, False])
+    with pytest.raises(NothingHolds, match="held once"):
+        highest_rate(lambda _: next(answers, False), begin=1.0, precision=0.6)
 
 
 def test_where_nothing_holds_there_is_no_capacity() -> None:
