@@ -34,12 +34,13 @@ from services.commands.active_strategy import active_strategy, work_for_active
 from services.commands.explain import registered_models
 from services.commands.guard import METRICS, guard_versions
 from services.commands.state_builder import build_beside, build_states
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.explain_decision import DecidingStrategies, ExplainDecision
 from services.use_cases.governance.desk import GovernanceDesk
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
 from services.use_cases.versions_now import is_in_share
+from tests.served_strategy import settings_for
 
 pytestmark = pytest.mark.servers
 WAIT_S = 30
@@ -127,20 +128,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 @pytest.fixture
 async def settings(servers: Any, tmp_path: Path) -> Settings:
-    strategy = tmp_path / "strategy.yaml"
-    strategy.write_text(text(), encoding="utf-8")
-    made = read_settings(
-        {
-            "KAIROS_REDIS_URL": servers.redis_url,
-            "KAIROS_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
-            "KAIROS_KAFKA_IDEMPOTENCE": "false",
-            "KAIROS_STRATEGY_PATH": str(strategy),
-            "KAIROS_STRATEGY_ARCHIVE": str(tmp_path / "strategies"),
-            "KAIROS_MODEL_PATH": str(tmp_path / "models"),
-            "KAIROS_ARCHIVE_PATH": str(tmp_path / "archive"),
-            "KAIROS_GOVERNANCE_REQUIRES_SIMULATION": "false",
-        }
-    )
+    made = settings_for(text(), servers, tmp_path, KAIROS_GOVERNANCE_REQUIRES_SIMULATION="false")
     await topics.create(made)
     return made
 

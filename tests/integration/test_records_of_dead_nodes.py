@@ -26,11 +26,12 @@ from services.adapters.redis_unpublished_records import RedisUnpublishedRecords
 from services.api.runtime import ApiRuntime
 from services.bootstrap import open_api
 from services.ports import BusUnavailable, Delivery, IdempotencyClaim, OutgoingEvent
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.use_cases import unpublished_records
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
 from services.use_cases.unpublished_records import OwnRecords, RecoverRecords
+from tests.served_strategy import settings_for
 
 pytestmark = pytest.mark.servers
 KEYS = RedisKeys("kairos", "a1b2c3d4e5f60718")
@@ -234,19 +235,7 @@ async def test_a_node_that_was_slow_and_not_dead_is_not_forgotten(client: RedisC
 
 @pytest.fixture
 async def settings(servers: Any, tmp_path: Path) -> Settings:
-    strategy = tmp_path / "strategy.yaml"
-    strategy.write_text(STRATEGY, encoding="utf-8")
-    made = read_settings(
-        {
-            "KAIROS_REDIS_URL": servers.redis_url,
-            "KAIROS_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
-            "KAIROS_KAFKA_IDEMPOTENCE": "false",
-            "KAIROS_STRATEGY_PATH": str(strategy),
-            "KAIROS_STRATEGY_ARCHIVE": str(tmp_path / "strategies"),
-            "KAIROS_MODEL_PATH": str(tmp_path / "models"),
-            "KAIROS_ARCHIVE_PATH": str(tmp_path / "archive"),
-        }
-    )
+    made = settings_for(STRATEGY, servers, tmp_path)
     await ensure_topics(made.kafka_bootstrap_servers, ALL_TOPICS, partitions=1, replication=1)
     return made
 

@@ -19,9 +19,10 @@ from services.adapters.redis_volume_leases import RedisVolumeLeases
 from services.api.runtime import ApiRuntime
 from services.bootstrap import load_strategy, open_api
 from services.commands import pacer, topics
-from services.settings import Settings, read_settings
+from services.settings import Settings
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.make_decision import DecisionPorts, MakeDecision
+from tests.served_strategy import settings_for
 
 pytestmark = pytest.mark.servers
 STRATEGY = """
@@ -66,19 +67,7 @@ def command(number: int) -> DecisionCommand:
 
 @pytest.fixture
 async def settings(servers: Any, tmp_path: Path) -> Settings:
-    strategy = tmp_path / "strategy.yaml"
-    strategy.write_text(STRATEGY, encoding="utf-8")
-    made = read_settings(
-        {
-            "KAIROS_REDIS_URL": servers.redis_url,
-            "KAIROS_KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
-            "KAIROS_KAFKA_IDEMPOTENCE": "false",
-            "KAIROS_STRATEGY_PATH": str(strategy),
-            "KAIROS_STRATEGY_ARCHIVE": str(tmp_path / "strategies"),
-            "KAIROS_MODEL_PATH": str(tmp_path / "models"),
-            "KAIROS_ARCHIVE_PATH": str(tmp_path / "archive"),
-        }
-    )
+    made = settings_for(STRATEGY, servers, tmp_path)
     await topics.create(made)
     return made
 
