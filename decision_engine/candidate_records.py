@@ -177,7 +177,7 @@ def _settle_placement(
     if plan is None or lottery is None:
         return None
     rejections: Falls = draft.falls[plan.offer_of]
-    scored = np.flatnonzero(rejections == PASSED)
+    scored = (rejections == PASSED).nonzero()[0]
     chances = lottery.among_first(slate.places, scored)
     if draft.held_back is not None:
         outweighed = draft.held_back[plan.offer_of[scored]]

@@ -484,6 +484,10 @@ class Metrics(Protocol):
 
     def observe(self, name: str, value: float, **labels: str) -> None: ...
 
+    def observe_each(self, name: str, observations: Sequence[tuple[str, float]]) -> None:
+        """One observation for each of these values of the only label that the metric has."""
+        ...
+
     def count(self, name: str, amount: float = 1, **labels: str) -> None: ...
 
     def count_each(self, name: str, series: Sequence[tuple[str, ...]], amounts: NDArray[np.int64]) -> None:

@@ -365,6 +365,10 @@ class FakeMetrics:
     def observe(self, name: str, value: float, **labels: str) -> None:
         self._add(name, value, labels)
 
+    def observe_each(self, name: str, observations: Sequence[tuple[str, float]]) -> None:
+        for label, value in observations:
+            self._add(name, value, {"label": label})
+
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         self._add(name, amount, labels)
 

@@ -163,7 +163,18 @@ class PrometheusMetrics(Collector):
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Adds one observation to a histogram."""
         series = self._series[name]
-        key = _key(series.declared, labels)
+        self._observe(name, series, _key(series.declared, labels), value)
+
+    def observe_each(self, name: str, observations: Sequence[tuple[str, float]]) -> None:
+        """Adds to a histogram with one label an observation for each of these values of it. Raises KeyError for a
+        histogram with another number of labels."""
+        series = self._series[name]
+        if len(series.declared.labels) != 1:
+            raise KeyError(f"labels are {series.declared.labels}, not one")
+        for label, value in observations:
+            self._observe(name, series, (label,), value)
+
+    def _observe(self, name: str, series: _Series, key: Labels, value: float) -> None:
         histogram = series.histograms.get(key)
         if histogram is None:
             if len(series.histograms) >= MAX_SERIES:

@@ -1,6 +1,6 @@
 """The contact ledger in Redis or Valkey: caps are checked and reserved in one server-side step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct
 
 from decision_engine.contact_ledger import (
@@ -101,14 +101,15 @@ class RedisContactLedger:
         """Forgets every contact up to that time: the person was erased. Repeating it changes nothing."""
         await self._client.call("kairos_forget", (self._keys.ledger(customer_id),), (until_ms, self._retention_ms))
 
-    def _packed_positions(self, request: ReservationRequest) -> Iterator[bytes]:
+    def _packed_positions(self, request: ReservationRequest) -> list[bytes]:
+        known, parts = self._packed, list[bytes]()
         for tracking, alternatives in zip(request.trackings, request.positions, strict=True):
-            yield _COUNT.pack(len(alternatives))
+            parts.append(_COUNT.pack(len(alternatives)))
             for alternative in alternatives:
-                yield tracking
                 # The engine gives the same value for an offer, so it is known by its identity, which holding it keeps.
-                _, packed = self._packed.get(id(alternative)) or self._newly_packed(alternative)
-                yield packed
+                _, packed = known.get(id(alternative)) or self._newly_packed(alternative)
+                parts += (tracking, packed)
+        return parts
 
     def _newly_packed(self, alternative: Alternative) -> tuple[Alternative, bytes]:
         if len(self._packed) >= _MOST_PACKED:

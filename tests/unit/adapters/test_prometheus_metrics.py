@@ -31,6 +31,22 @@ def test_a_histogram_counts_into_cumulated_buckets() -> None:
         assert found["kairos_decision_seconds_bucket", (labels[0], ("le", bound), labels[1])] == count
 
 
+def test_observations_of_one_label_can_be_handed_over_together() -> None:
+    together, apart = PrometheusMetrics(), PrometheusMetrics()
+    stages = [("read", 0.0004), ("rules", 0.3), ("read", 0.002)]
+    together.observe_each("decision_stage_seconds", stages)
+    for stage, seconds in stages:
+        apart.observe("decision_stage_seconds", seconds, stage=stage)
+    of_stages = [
+        {key: value for key, value in samples(each).items() if key[0].startswith("kairos_decision_stage")}
+        for each in (together, apart)
+    ]
+    assert of_stages[0] == of_stages[1]
+    assert len(of_stages[0]) > 20
+    with pytest.raises(KeyError):
+        together.observe_each("decision_seconds", stages)
+
+
 def test_counters_add_and_gauges_stand() -> None:
     metrics = PrometheusMetrics()
     metrics.count("decisions_total", channel="mobile", arm="full")

@@ -223,6 +223,10 @@ class CountingMetrics:
     def observe(self, name: str, value: float, **labels: str) -> None:
         self.count(name, 1, **labels)
 
+    def observe_each(self, name: str, observations: Sequence[tuple[str, float]]) -> None:
+        for label, _ in observations:
+            self.count(name, 1, label=label)
+
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         key = (name, *labels.values())
         self.seen[key] = self.seen.get(key, 0) + amount
