@@ -94,6 +94,8 @@ def tls_context(options: dict[str, str]) -> ssl.SSLContext:
     if options.get("ssl_cert_reqs", "required") == "none":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if key is not None and certificate is None:
+        raise SettingsInvalid("store URL: ssl_keyfile needs ssl_certfile, the certificate that the key belongs to")
     if certificate is not None:
         with _usable(ssl_certfile=certificate, ssl_keyfile=key):
             context.load_cert_chain(certificate, key, password=_no_password)

@@ -152,8 +152,9 @@ def files(authority: Callable[[str], Any], tmp_path: Path) -> dict[str, Path]:
         ("ssl_certfile={cert}&ssl_keyfile={absent}", "ssl_keyfile '{absent}'", "No such file or directory"),
         ("ssl_certfile={cert}&ssl_keyfile={other_key}", "ssl_keyfile '{other_key}'", "key values mismatch"),
         ("ssl_certfile={cert}&ssl_keyfile={locked}", "ssl_keyfile '{locked}'", "the key has a password"),
+        ("ssl_keyfile={locked}", "ssl_keyfile", "needs ssl_certfile"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 async def test_a_file_of_tls_that_cannot_be_used_is_named_with_its_option_and_the_reason(
     start: str, options: str, named: str, reason: str, files: dict[str, Path]
