@@ -29,7 +29,7 @@ from services.use_cases.decision_answer import Wording, render_answer
 from services.use_cases.decision_command import DecisionCommand
 from services.use_cases.decision_metrics import StageWatch
 from services.use_cases.decision_record import DecisionInputs, encode_record
-from services.use_cases.degradation import Budget
+from services.use_cases.degradation import KEEP_SHARE, Budget
 from services.use_cases.idempotent_answers import IdempotentAnswers, kept_answer
 from services.use_cases.record_keeping import Kept, RecordKeeper
 from services.use_cases.tracked_options import tracked_options
@@ -105,7 +105,7 @@ class ConcludeDecision:
     async def _claim(self, asked: Asked, claim: IdempotencyClaim) -> tuple[bytes | None, Kept]:
         """What another attempt left under the key, and whether the store said so."""
         try:
-            with within(asked.budget.left(1.0)):
+            with within(asked.budget.left(KEEP_SHARE)):
                 return await self._store.claim(claim), Kept.YES
         except (StoreSlow, TimeoutError):
             return None, Kept.SLOW
@@ -162,7 +162,7 @@ class ConcludeDecision:
         return Concluded(await self._answers.earlier(claim.key, held, body_hash, deadline_s), own=False)
 
     async def _keep(self, asked: Asked, recorded: _Recorded, save: Callable[[], Awaitable[object]]) -> Kept:
-        outcome = await self._keeper.keep(save, recorded.decision.decision_id, asked.budget.left(1.0))
+        outcome = await self._keeper.keep(save, recorded.decision.decision_id, asked.budget.left(KEEP_SHARE))
         asked.watch.mark("save")
         return outcome
 

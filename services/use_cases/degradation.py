@@ -43,6 +43,8 @@ UNAUDITED = "unaudited"
 READ_SHARE = 0.6
 """Of the budget; what a slow read leaves must suffice to decide and answer."""
 RESERVE_SHARE = 0.9
+KEEP_SHARE = 0.95
+"""Until the record is waited for: what is left gets the answer out in time, and the record is kept behind it."""
 
 
 class Budget:

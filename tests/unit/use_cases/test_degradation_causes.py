@@ -205,6 +205,20 @@ async def test_a_record_is_kept_behind_an_answer_that_cannot_wait(bank: Any, ask
     assert bank.metrics.seen["degraded_total", "store_slow"] == 1
 
 
+async def test_what_is_left_of_the_budget_gets_the_answer_out(bank: Any, ask: Any, make_decision: Any) -> None:
+    waited = []
+    keep = make_decision.keeper.keep
+
+    async def noted(save: Any, decision_id: str, seconds: float) -> Any:
+        waited.append(seconds)
+        return await keep(save, decision_id, seconds)
+
+    make_decision.keeper.keep = noted
+    await ask(timeout_ms=10_000)
+    assert len(waited) == 1
+    assert 0 < waited[0] <= 9.5
+
+
 async def test_a_store_that_comes_back_gets_the_record(bank: Any, ask: Any, make_decision: Any) -> None:
     bank.store.fail.add("save")
     answer = await ask()
