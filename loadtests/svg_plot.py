@@ -10,7 +10,10 @@ from loadtests.results import Line, Plot
 
 WIDTH, HEIGHT = 720, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 46
-COLOURS = ("#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#1d4ed8", "#be185d", "#57534e")
+COLOURS = (
+    "#0b6e99", "#c2410c", "#4d7c0f", "#7e22ce", "#b91c1c", "#0f766e", "#a16207", "#1d4ed8", "#be185d", "#57534e",
+    "#14532d", "#6d28d9", "#7c2d12", "#0e7490", "#831843", "#1e293b",
+)  # fmt: skip
 """Apart in hue and lightness, each with at least 4.5 to 1 on white."""
 _TICKS = 6
 _POINTS_SHOWN = 40

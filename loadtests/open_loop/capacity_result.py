@@ -35,7 +35,7 @@ def result_of(found: Measured) -> Result:
             _latency_plot(found),
             _goodput_plot(found),
             curve_plot({f"{share} of capacity": each.finding.total for share, each in loads.items()}),
-            stages_plot({f"{share} of capacity": each.stages for share, each in loads.items()}),
+            stages_plot({share: each.stages for share, each in loads.items()}, across="load, of capacity"),
         ],
         tables=[_below_table(found), _above_table(found), _stages_table(found.below[HALF].stages)],
         verdicts=verdicts(found),

@@ -69,8 +69,10 @@ def seconds_plot(finding: Finding) -> Plot:
     return Plot(title="Requests by second of the run", x="second", y="requests", lines=lines)
 
 
-def stages_plot(spent: Mapping[str, Mapping[str, Stage]], title: str = "Stages of a decision") -> Plot:
-    """By run, the mean time of a decision in each stage, one on the other."""
+def stages_plot(
+    spent: Mapping[str, Mapping[str, Stage]], title: str = "Stages of a decision", across: str = ""
+) -> Plot:
+    """By run, the mean time of a decision in each stage, one on the other; `across` says what the runs differ in."""
     runs = list(spent)
     names = list(dict.fromkeys(stage for stages in spent.values() for stage in stages))
     nothing = Stage(0.0, 0.0)
@@ -78,7 +80,7 @@ def stages_plot(spent: Mapping[str, Mapping[str, Stage]], title: str = "Stages o
         Line(name, [(float(place), round(spent[run].get(name, nothing).mean_us, 1)) for place, run in enumerate(runs)])
         for name in names
     ]
-    return Plot(title=title, x="", y="us a decision", lines=lines, kind="bars", labels=runs)
+    return Plot(title=title, x=across, y="us a decision", lines=lines, kind="bars", labels=runs)
 
 
 def verdict(judged: Judged) -> Verdict:

@@ -39,6 +39,7 @@ def write_merged(parts: Sequence[Path], to: Path) -> None:
     with pq.ParquetWriter(to, ARCHIVE_SCHEMA, compression="zstd") as writer:
         for group in _groups(parts):
             writer.write_table(pa.Table.from_batches(group, ARCHIVE_SCHEMA))
+    pa.default_memory_pool().release_unused()  # a merge needs much, and the next one may be hours away
 
 
 def _begin(sizes: Sequence[int], end: int, limit: int) -> int:
