@@ -24,8 +24,6 @@ _OPTION_FIELDS: Mapping[str, type] = {
 """What is read of an option. A newer release may keep more."""
 _log = logging.getLogger(__name__)
 _KEEP_ANSWER, _KEEP_DECISION = "kairos_keep_answer", "kairos_keep_decision"
-_NOTED_AS = 6
-"""The place of the decision's id among the arguments of `kairos_keep_decision`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +127,14 @@ class RedisDecisionStore:
                 commands.append(("SET", key, orjson.dumps(option), "EX", retention.tracked_s))
             return await self._save_apart(commands, claim, answer)
         keys = [self._keys.idempotency(claim.key), name, *tracked]
-        arguments: list[Argument] = [claim.value, answer, retention.idempotency_s, retention.record_s, record]
-        arguments += [retention.tracked_s, "", *(orjson.dumps(option) for option in options)]
+        noted = ""
         if self._unpublished is not None:
             keys.append(self._unpublished)
-            arguments[_NOTED_AS] = decision_id
+            noted = decision_id
+        arguments: list[Argument] = [
+            *(claim.value, answer, retention.idempotency_s, retention.record_s, record, retention.tracked_s, noted),
+            *[orjson.dumps(option) for option in options],
+        ]
         return _bytes(await self._client.call(_KEEP_DECISION, keys, arguments))
 
     async def _save_apart(
