@@ -28,6 +28,7 @@ from services.adapters.kafka_event_publisher import KafkaEventPublisher
 from services.adapters.kafka_event_stream import KafkaEventStream, RevokedCallback
 from services.adapters.log_lines import formatter_of
 from services.adapters.log_masking import mask_logs
+from services.adapters.log_repeats import FewRepeats
 from services.adapters.online_beliefs import OnlineBeliefs
 from services.adapters.parquet_archive import ArchiveReader
 from services.adapters.prometheus_metrics import PrometheusMetrics
@@ -388,6 +389,7 @@ def configure_logging(settings: Settings) -> None:
     """One line an event on standard error: time, level, name, sentence. Ids only, never attributes."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter_of(settings.log_format, {"node": socket.gethostname(), "process": str(os.getpid())}))
+    handler.addFilter(FewRepeats(tuple(LIBRARY_LEVELS)))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for library, level in LIBRARY_LEVELS.items():
         logging.getLogger(library).setLevel(level)

@@ -3,6 +3,7 @@
     python -m loadtests.faults --seed 1 --faults 500
     python -m loadtests.faults --seed 1 --faults 50 --kinds store clients
     python -m loadtests.faults --seed 1 --faults 100 --broker kafka
+    python -m loadtests.faults --seed 1 --faults 7 --kinds long
     python -m loadtests.faults --list
 
 Prints a line a fault and a table at the end, and writes `var/bench/faults-<broker>.json` as it goes. Exit status 0
@@ -33,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1, help="draws the faults, their moments and the load (default 1)")
     parser.add_argument("--faults", type=int, default=500, help="how many (default 500)")
-    parser.add_argument("--kinds", nargs="*", default=[], help="kinds or groups of kinds (default all)")
+    parser.add_argument("--kinds", nargs="*", default=[], help="kinds or groups of kinds (default all but long)")
     parser.add_argument("--broker", choices=("embedded", "kafka"), default="embedded")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no fault later than that")
     parser.add_argument("--keep", type=Path, help="new folder for the logs of servers and roles (default: removed)")

@@ -32,7 +32,6 @@ from loadtests.faults.system import ROLES, NotRecovered, System, running_system
 from models.decision_log.archive_files import archive_files
 from services.ports import StoreUnavailable
 
-FAULT_S = 90.0
 SETTLE_S = 30.0
 """How long a difference between log and states may last before it is one."""
 ARCHIVED_S = 60.0
@@ -214,7 +213,7 @@ async def _strike(battle: Battle, judge: Judge, kind: Kind, at: tuple[int, int],
     battle.load.during = kind.name
     recovery_s, findings = None, {}
     try:
-        async with asyncio.timeout(FAULT_S):
+        async with asyncio.timeout(kind.most_s):
             await kind.fault(battle, random.Random(f"{at[0]}-{at[1]}-{kind.name}"))
     except Exception as error:  # noqa: BLE001 - a fault that cannot be made is a result, and the campaign goes on
         battle.problems.append(f"{kind.name}: the fault could not be made: {error!r}")

@@ -6,8 +6,12 @@ import signal
 
 from decision_engine.identifiers import CustomerId
 from loadtests.faults.battle import Battle
+from loadtests.faults.servers import direct
 
 PAUSES_S = (0.3, 0.8, 2.0)
+SOME_EVENTS = 200
+AT_ONCE = 500
+APPLIED_S = 60.0
 
 
 async def store_killed_with_file(battle: Battle, draw: random.Random) -> None:
@@ -91,14 +95,19 @@ async def idempotency_lost(battle: Battle, draw: random.Random) -> None:
 
 async def stale_replica_promoted(battle: Battle, draw: random.Random) -> None:
     """The store dies, and a copy takes its place that is some hundreds of writes behind."""
-    copy = await battle.system.store.replica()
-    from loadtests.faults.servers import direct
+    await promoted_behind(battle, draw, SOME_EVENTS)
 
+
+async def promoted_behind(battle: Battle, draw: random.Random, events: int) -> None:
+    """The store dies, and a copy takes its place that lacks what so many events wrote."""
+    copy = await battle.system.store.replica()
     async with direct(copy) as client:
         await client.execute("REPLICAOF", "NO", "ONE")
     customers = list(battle.load.customers)
-    await battle.load.send(*(battle.system.transaction(draw.choice(customers), 3) for _ in range(200)))
-    async with asyncio.timeout(20):
+    for at in range(0, events, AT_ONCE):
+        some = range(min(AT_ONCE, events - at))
+        await battle.load.send(*(battle.system.transaction(draw.choice(customers), 3) for _ in some))
+    async with asyncio.timeout(APPLIED_S):
         await battle.system.until_applied(dict(battle.system.acknowledged))
     await battle.system.store.fail_over(copy)
 

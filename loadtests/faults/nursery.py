@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import select
 import signal
 import sys
@@ -63,13 +64,19 @@ class Nursery:
                 process.stdin.close()
 
     async def bear(
-        self, arguments: Sequence[str], environment: Mapping[str, str], log: Path, clock: Path
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        clock: Path,
+        limits: Mapping[str, int] | None = None,
     ) -> "tuple[int, asyncio.Future[int]]":
-        """A role with its command line: its process id, and the status it will end with (minus the signal)."""
+        """A role with its command line: its process id, and the status it will end with (minus the signal). `limits`
+        are what the system lets it have, by their names (`RLIMIT_NOFILE`)."""
         self._names += 1
         name, loop = str(self._names), asyncio.get_running_loop()
         self._births[name] = loop.create_future()
-        told = {"for": name, "arguments": list(arguments), "environment": dict(environment)}
+        told = {"for": name, "arguments": list(arguments), "environment": dict(environment), "limits": limits or {}}
         if self._process.stdin is None:
             raise RuntimeError("the nursery was started without pipes")
         self._process.stdin.write(json.dumps({**told, "log": str(log), "clock": str(clock)}).encode() + b"\n")
@@ -145,6 +152,8 @@ def _live(told: Mapping[str, Any]) -> NoReturn:
         log = os.open(told["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for number, source in enumerate((os.open(os.devnull, os.O_RDONLY), log, log)):
             os.dup2(source, number)
+        for limit, most in told["limits"].items():
+            resource.setrlimit(getattr(resource, limit), (most, most))
         os.environ.update(told["environment"])
         random.seed()
         from loadtests.faults.role import run_with_clock

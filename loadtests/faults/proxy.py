@@ -6,7 +6,9 @@ A process of its own, so that what it delays is not delayed by whoever measures.
 input, each answered by one line: `{"listen": 0, "target": 6379}` opens a route and answers its port;
 `{"port": 41000, "condition": {"latency_s": 0.05}}` spoils it, for connections that stand as well;
 `{"port": 41000, "target": 6380}` sends new connections elsewhere and cuts those that stand;
-`{"port": 41000, "cut": true}` resets what stands.
+`{"port": 41000, "cut": true}` resets what stands;
+`{"port": 41000, "hold_after": "text", "within_s": 5}` lets the next bytes with that text through to the target, holds
+the answers of their connection from then on, and answers port 0 where no such bytes came in time.
 """
 
 import asyncio
@@ -51,6 +53,9 @@ class Route:
     condition: Condition = SOUND
     draw: random.Random = field(default_factory=lambda: random.Random(1))
     standing: set[asyncio.StreamWriter] = field(default_factory=set)
+    awaited: bytes = b""
+    """After these bytes on their way to the target the answers of their connection are held."""
+    holding: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client, until either side ends."""
@@ -63,9 +68,11 @@ class Route:
             writer.transport.abort()
             return
         self.standing |= {writer, far_writer}
+        answering = asyncio.Event()
+        answering.set()
         try:
-            there = asyncio.create_task(self._carry(reader, far_writer))
-            back = asyncio.create_task(self._carry(far_reader, writer))
+            there = asyncio.create_task(self._carry(reader, far_writer, answering))
+            back = asyncio.create_task(self._carry_back(far_reader, writer, answering))
             _, pending = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
                 task.cancel()
@@ -82,9 +89,35 @@ class Route:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hold_after(self, text: bytes, within_s: float) -> bool:
+        """Whether bytes with that text were let through in time; the answers of their connection do not come then."""
+        self.holding.clear()
+        self.awaited = text
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self.holding.wait()
+        self.awaited = b""
+        return self.holding.is_set()
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answering: asyncio.Event
+    ) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             while chunk := await reader.read(CHUNK_BYTES):
+                is_awaited = self.awaited != b"" and self.awaited in chunk
+                if is_awaited:
+                    self.awaited = b""
+                    answering.clear()
+                await self._spoil(chunk, writer)
+                if is_awaited:
+                    self.holding.set()
+
+    async def _carry_back(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answering: asyncio.Event
+    ) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while chunk := await reader.read(CHUNK_BYTES):
+                await answering.wait()
                 await self._spoil(chunk, writer)
 
     async def _spoil(self, chunk: bytes, writer: asyncio.StreamWriter) -> None:
@@ -144,6 +177,11 @@ class ProxyProcess:
         """Resets every connection of the route."""
         await self._ask({"port": port, "cut": True})
 
+    async def hold_after(self, port: int, text: str, within_s: float) -> bool:
+        """Waits for bytes with that text on their way to the target, and holds the answers of their connection for as
+        long as it stands; whether such bytes came in time."""
+        return int((await self._ask({"port": port, "hold_after": text, "within_s": within_s}))["port"]) == port
+
     async def retarget(self, port: int, target: int) -> None:
         """New connections go there; those that stand are reset."""
         await self._ask({"port": port, "target": target})
@@ -168,7 +206,7 @@ class _Proxy:
         self._servers: list[asyncio.Server] = []
 
     async def obey(self, command: dict[str, Any]) -> int:
-        """Carries out one command; the port it was about."""
+        """Carries out one command; the port it was about, or 0 where what it waits for did not come."""
         if "listen" in command:
             route = Route(command["target"])
             server = await asyncio.start_server(route.connected, "127.0.0.1", command["listen"])
@@ -177,6 +215,9 @@ class _Proxy:
             self._routes[port] = route
             return port
         route = self._routes[command["port"]]
+        if "hold_after" in command:
+            came = await route.hold_after(command["hold_after"].encode(), command["within_s"])
+            return int(command["port"]) if came else 0
         if "condition" in command:
             route.condition = Condition(**command["condition"])
         if "target" in command:

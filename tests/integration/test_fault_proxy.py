@@ -78,6 +78,20 @@ async def test_a_black_hole_holds_what_comes_until_it_closes(proxy: ProxyProcess
         assert await asking == b"a:x\n"
 
 
+async def test_answers_are_held_once_the_text_awaited_has_passed(proxy: ProxyProcess) -> None:
+    async with echoing(b"a:") as target:
+        port = await proxy.open(target)
+        assert not await proxy.hold_after(port, "x", 0.01), "nothing came"
+        waiting = asyncio.create_task(proxy.hold_after(port, "x", WAIT_S))
+        assert await asked(port, b"y\n") == b"a:y\n", "another text holds nothing"
+        asking = asyncio.create_task(asked(port))
+        assert await waiting
+        assert await asked(port) == b"a:x\n", "nor is another connection held"
+        assert not asking.done()
+        await proxy.cut(port)
+        assert await asking == b""
+
+
 async def test_connections_are_refused_and_let_in_again(proxy: ProxyProcess) -> None:
     async with echoing(b"a:") as target:
         port = await proxy.open(target)
