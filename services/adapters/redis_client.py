@@ -81,6 +81,12 @@ class RedisClient:
         return cls(url, limits or ClientLimits(), None)
 
     @property
+    def server_changes(self) -> int:
+        """How often the server was found to be another one, or to have been started again, which it may have come out
+        of without its last writes. Of a cluster nothing is said."""
+        return 0 if self._cluster is not None else self._lanes.changes
+
+    @property
     def cluster(self) -> RedisCluster | None:
         """The cluster behind it; None where one server holds everything."""
         return self._cluster

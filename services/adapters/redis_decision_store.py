@@ -22,6 +22,9 @@ _OPTION_FIELDS: Mapping[str, type] = {
     "flags": int,
 }
 """What is read of an option. A newer release may keep more."""
+FOR_EVER = b"1"
+"""Says that states are complete where no builder says so anew at each look: those of releases before, and whoever fills
+a store by hand."""
 _log = logging.getLogger(__name__)
 _KEEP_ANSWER, _KEEP_DECISION = "kairos_keep_answer", "kairos_keep_decision"
 
@@ -49,6 +52,9 @@ class RedisDecisionStore:
         self._retention = retention or DecisionRetention()
         self._node = node
         self._unpublished = None if node is None else self._keys.unpublished(node)
+        self._changes = client.server_changes
+        self._doubted: bytes | None = None
+        """What said that the states were complete when the server was found to be another one."""
 
     def of_layout(self, layout: str) -> "RedisDecisionStore":
         """The same store, reading states of another layout."""
@@ -59,7 +65,7 @@ class RedisDecisionStore:
         commands: list[Command] = [
             ("GET", self._keys.state(customer_id)),
             ("GET", self._keys.ledger(customer_id)),
-            ("EXISTS", self._keys.of_part(customer_id).complete),
+            ("GET", self._keys.of_part(customer_id).complete),
         ]
         if claim is not None:
             commands.append(self._claiming(claim))
@@ -67,9 +73,19 @@ class RedisDecisionStore:
         return CustomerReading(
             state=_bytes(state),
             ledger=_bytes(ledger),
-            complete=complete == 1,
+            complete=self._is_trusted(_bytes(complete)),
             claimed=_left_by_another(claimed[0], claim) if claim is not None else None,
         )
+
+    def _is_trusted(self, said: bytes | None) -> bool:
+        """Whether the states are complete, by what is said of them. Another server, or the same one started again, may
+        lack its last writes: what stood there says nothing until a builder has looked and says so anew."""
+        if self._changes != self._client.server_changes:
+            self._changes, self._doubted = self._client.server_changes, said
+        if said is None or (said == self._doubted and said != FOR_EVER):
+            return False
+        self._doubted = None
+        return True
 
     async def claim(self, claim: IdempotencyClaim) -> bytes | None:
         """What another attempt left under the key; None when it is this claim's, now or since before."""

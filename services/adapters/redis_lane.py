@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ _NOT_ENOUGH = object()
 _NEVER = math.inf
 _TIMER_GRAIN_S = 0.001
 """Loops round their timers to it, so one may fire that much too early."""
+_IDENTITY: Command = ("INFO", "server")
+_MAY_BE_REFUSED = ("CLIENT", "INFO")
+"""An account may do without its connection's name, and without the server's."""
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 """Pause after the first, second, … failed attempt to connect; calls in between fail at once."""
 
@@ -65,9 +70,12 @@ class _Batch:
 class Lane(asyncio.Protocol):
     """One connection: an outbox written once a loop turn, and the batches that wait for replies in order."""
 
-    def __init__(self, address: Address, limits: ClientLimits) -> None:
+    def __init__(
+        self, address: Address, limits: ClientLimits, on_ready: "Callable[[Lane], None]" = lambda _: None
+    ) -> None:
         self._address = address
         self._limits = limits
+        self._on_ready = on_ready
         self._transport: asyncio.Transport | None = None
         self._reader = hiredis.Reader()
         self._outbox: list[bytes] = []
@@ -81,6 +89,8 @@ class Lane(asyncio.Protocol):
         self._watch_at = _NEVER
         self.ready = False
         self.waiting = 0
+        self.server: bytes | None = None
+        """Which life of which server it is connected to; None where the server does not say."""
 
     async def connect(self, timeout_s: float) -> None:
         """Returns when connected; concurrent callers share the attempt, and one that gives up does not stop it."""
@@ -139,13 +149,15 @@ class Lane(asyncio.Protocol):
         try:
             async with asyncio.timeout(self._limits.connect_timeout_s):
                 await self._address.connect(loop, lambda: self)
-                greeting = self._address.greeting()
+                greeting = [*self._address.greeting(), _IDENTITY]
                 replies = await self._exchange(greeting, self._limits.connect_timeout_s)
                 for (verb, *_), reply in zip(greeting, replies, strict=True):
-                    if isinstance(reply, ReplyError) and verb != "CLIENT":  # an account may do without its name
+                    if isinstance(reply, ReplyError) and verb not in _MAY_BE_REFUSED:
                         raise reply
             self._failures = 0
+            self.server = _run_id(replies[-1])
             self.ready = True
+            self._on_ready(self)
         except (OSError, TimeoutError, StoreUnavailable) as error:
             if self._transport is not None:
                 self._transport.abort()
@@ -246,8 +258,12 @@ class Lanes:
     """A few connections to one server, taken in turn."""
 
     def __init__(self, address: Address, limits: ClientLimits) -> None:
-        self._lanes = [Lane(address, limits) for _ in range(limits.lanes)]
+        self._lanes = [Lane(address, limits, self._connected) for _ in range(limits.lanes)]
         self._turn = count()
+        self._server: bytes | None = None
+        self._connections = 0
+        self.changes = 0
+        """How often a new connection came to another server, or to another life of the same one, than those before."""
 
     @property
     def waiting(self) -> int:
@@ -267,6 +283,21 @@ class Lanes:
         """Gives up every connection; waiting calls fail."""
         for lane in self._lanes:
             await lane.close()
+
+    def _connected(self, new: Lane) -> None:
+        """Where a server does not say who it is, any connection may be to another one."""
+        self._connections += 1
+        if self._connections > 1 and (new.server is None or new.server != self._server):
+            self.changes += 1
+            for lane in self._lanes:  # those to the server before would go on telling what was
+                if lane is not new and lane.ready and lane.server != new.server:
+                    lane.give_up()
+        self._server = new.server
+
+
+def _run_id(reply: Reply) -> bytes | None:
+    found = _RUN_ID.search(reply) if isinstance(reply, bytes) else None
+    return None if found is None else found[1]
 
 
 def not_serving(reply: ReplyError) -> bool:

@@ -41,6 +41,7 @@ class RedisStateStore:
         self._writer = token_hex(8)
         self._batches = 0
         self._fence = ""
+        self._changes = client.server_changes
 
     async def load(self, customer_id: CustomerId) -> bytes | None:
         """The state as stored."""
@@ -73,7 +74,8 @@ class RedisStateStore:
         """Puts down a fence that every write until the next batch checks, then answers for each topic and partition
         the next offset these states want; None where they hold nothing of it. Progress is lost together with states,
         so that a builder ahead of it knows where to read again. In a cluster the part that wants the earliest offset
-        speaks for all: the others pass over what they hold already."""
+        speaks for all: the others pass over what they hold already. What another server than before says of being
+        complete is taken away: every builder has to look whether its share is still there."""
         asked = list(partitions)
         self._batches += 1
         self._fence = f"{self._writer}-{self._batches}"
@@ -84,6 +86,9 @@ class RedisStateStore:
             fields = [_field(partition) for partition in asked]
             commands += [("HMGET", keys.progress, *fields) for keys in self._parts]
         replies = (await self._client.execute_many(commands))[len(self._parts) :]
+        if self._changes != (changes := self._client.server_changes):
+            await self._client.execute_many([("DEL", keys.whole, keys.complete) for keys in self._parts])
+            self._changes = changes
         self._held = [_offsets(asked, reply) for reply in replies]
         return _least(asked, self._held)
 
@@ -142,7 +147,8 @@ class RedisStateStore:
         lengths = await self._client.execute_many([("HLEN", keys.whole) for keys in self._parts])
         complete = [keys.complete for keys, length in zip(self._parts, lengths, strict=True) if length == of]
         if complete:
-            await self._client.execute_many([("SET", name, "1") for name in complete])
+            # The fence is another one at each look, so that whoever has lost trust sees that somebody looked since.
+            await self._client.execute_many([("SET", name, self._fence) for name in complete])
 
     async def mark_incomplete(self, known: Mapping[Partition, int]) -> None:
         """From now on decisions do without these states, until every partition is whole again; in a cluster without
