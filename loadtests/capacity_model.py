@@ -206,13 +206,24 @@ def moment(values: Sequence[float], order: int) -> float:
 
 def processes_for(rate: float, measured: Measured, aims: Aims) -> int:
     """The fewest whose p99, with a margin, and utilisation are as wanted. Raises ValueError where none is enough."""
-    idle = latency_s(0.99, NOBODY, measured.decision_s, measured.round_trips_s)
+    idle = undisturbed_p99_s(measured)
     if idle * MARGIN > aims.p99_s:
         raise ValueError(f"p99 of {aims.p99_s * 1000:g} ms: a decision takes {idle * 1000:.1f} ms with nobody waiting")
     count = max(1, ceil(utilisation(rate, 1, measured.decision_s) / aims.utilisation))
     while predicted_p99_s(rate, count, measured) * MARGIN > aims.p99_s:
         count = max(count + 1, ceil(count * 1.002))
     return count
+
+
+def undisturbed_p99_s(measured: Measured) -> float:
+    """With nobody waiting."""
+    return latency_s(0.99, NOBODY, measured.decision_s, measured.round_trips_s)
+
+
+def within_reach(aims: Aims, measured: Measured) -> Aims:
+    """The aims; where the p99 wanted is beyond what a process does alone, with one that leaves a quarter to waiting."""
+    least_s = undisturbed_p99_s(measured) * MARGIN
+    return aims if least_s <= aims.p99_s else replace(aims, p99_s=ceil(least_s * 1.25 * 1000) / 1000)
 
 
 def predicted_p99_s(rate: float, processes: int, measured: Measured) -> float:

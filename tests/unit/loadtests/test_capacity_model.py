@@ -22,8 +22,10 @@ from loadtests.capacity_model import (
     processes_for,
     separate_queues,
     store_bytes,
+    undisturbed_p99_s,
     utilisation,
     with_a_zone_gone,
+    within_reach,
 )
 from loadtests.capacity_simulation import Balancing, Installation, latencies, quantile
 
@@ -137,6 +139,14 @@ def test_a_generous_p99_leaves_the_utilisation_to_decide() -> None:
 def test_a_p99_below_the_work_itself_is_refused_with_what_the_work_takes() -> None:
     with pytest.raises(ValueError, match=r"p99 of 1 ms: a decision takes \d\.\d ms with nobody waiting"):
         processes_for(100.0, MEASURED, Aims(p99_s=0.001))
+
+
+def test_aims_beyond_what_a_process_does_alone_are_brought_within_reach() -> None:
+    assert within_reach(Aims(p99_s=0.008), MEASURED) == Aims(p99_s=0.008)
+    nearest = within_reach(Aims(p99_s=0.001, utilisation=0.5), MEASURED)
+    assert nearest.utilisation == 0.5
+    assert MARGIN * undisturbed_p99_s(MEASURED) < nearest.p99_s < 2 * undisturbed_p99_s(MEASURED)
+    assert processes_for(9_000.0, MEASURED, nearest) >= 9
 
 
 def test_a_lost_zone_leaves_what_the_peak_takes() -> None:
