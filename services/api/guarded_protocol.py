@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from services.api.authentication import CERTIFICATE, thumbprint
 from services.api.bodies import Scope
 from services.api.errors import HEADERS_TOO_LARGE, MALFORMED, PROBLEM_JSON, ApiError, problem_of
+from services.api.kernel_wait import Connection, lain_s
 from services.api.load_gate import ARRIVED, HOT_PATHS, LoadGate
 from services.api.stream_response import ABORT
 
@@ -39,6 +40,7 @@ class GuardedProtocol(HttpToolsProtocol):
     _oversized = False
     _certificate: str | None = None
     """Of the client's certificate."""
+    _connection: Connection | None = None
     _between = True
     """Whether the parser has seen whole requests only: the next byte begins another."""
 
@@ -50,6 +52,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Starts the clock for the first request."""
         super().connection_made(transport)
         self._timer = self.loop.call_later(HEADER_SECONDS, transport.close)
+        self._connection = transport.get_extra_info("socket")
         connection = transport.get_extra_info("ssl_object")
         certificate = None if connection is None else connection.getpeercert(binary_form=True)
         self._certificate = None if certificate is None else thumbprint(certificate)
@@ -114,9 +117,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole: from now on it is we who keep its caller waiting."""
+        """The request is whole: since it came it is we who keep its caller waiting."""
         self._between = True
-        _further(self.cycle)[ARRIVED] = perf_counter()
+        _further(self.cycle)[ARRIVED] = perf_counter() - lain_s(self._connection)
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

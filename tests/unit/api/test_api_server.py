@@ -1,9 +1,12 @@
 """Serving: bounds on slow senders, and a stop that finishes what is under way."""
 
 import asyncio
+import sys
+import time
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from services.api import bodies
@@ -96,6 +99,30 @@ async def test_a_request_that_was_on_its_way_when_the_node_stopped_is_answered(
     assert b"200" in answered
     assert b"connection: close" in answered
     writer.close()
+    await asyncio.wait_for(serving, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says since when data has lain")
+@pytest.mark.parametrize(("held_up_s", "status"), [(0.0, 200), (0.4, 503)])
+async def test_what_lay_in_the_system_while_the_loop_was_held_up_has_waited(
+    bank: Any, held_up_s: float, status: int
+) -> None:
+    """Its caller counts from when it was sent: what has waited for as long as that allows is not begun."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    listener = bind("127.0.0.1", 0)
+    serving = asyncio.create_task(serve(create_app(bank.runtime()), listener, stop=stop, on_started=started.set))
+    await started.wait()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+    writer.write(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+    await reader.readuntil(b"}")
+    body = orjson.dumps({**QUESTION, "timeout_ms": 300})
+    writer.write(b"POST /v1/decisions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    time.sleep(held_up_s)
+    answered = await reader.readuntil(b"\r\n")
+    assert answered.startswith(b"HTTP/1.1 %d " % status)
+    assert bank.metrics.seen.get(("shed_total", "expired", "interactive"), 0) == (status == 503)
+    writer.close()
+    stop.set()
     await asyncio.wait_for(serving, 10)
 
 
