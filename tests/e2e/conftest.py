@@ -65,8 +65,9 @@ class Bank:
         assert answer.json()["rejected"] == [], answer.text
 
     def decide(self, customer: str, placement: str = "home_banner", channel: str = "mobile", **more: object) -> dict:
-        """The placement's answer, with the decision around it under `decision`."""
-        count = more.pop("count", 3)
+        """The placement's answer, with the decision around it under `decision`. Who is `patient` comes again when told
+        to, as often as it takes."""
+        count, patient = more.pop("count", 3), more.pop("patient", False)
         body = {
             "request_id": f"r-{customer}-{next(self._numbers)}",
             "customer_id": customer,
@@ -76,6 +77,9 @@ class Bank:
             **more,
         }
         answer = self.http.post("/v1/decisions", json=body)
+        while patient and answer.status_code == 503 and "retry-after" in answer.headers:
+            time.sleep(0.05)
+            answer = self.http.post("/v1/decisions", json=body)
         assert answer.status_code == 200, answer.text
         decision = answer.json()
         return {**decision["placements"][0], "decision": decision}
