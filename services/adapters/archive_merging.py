@@ -19,7 +19,7 @@ _LARGE_BYTES = 32 * 1024 * 1024
 """Larger files are never rewritten."""
 _ROWS = 2_000
 """Read at a time: decision records are tens of kilobytes."""
-_GROUP_BYTES = 8 * 1024 * 1024
+_GROUP_BYTES = 2 * 1024 * 1024
 """Of rows in memory that are written as one row group."""
 
 
