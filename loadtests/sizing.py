@@ -9,7 +9,6 @@ themselves (Linux), so that a busy machine makes it only a little dearer; bytes 
 
 import argparse
 import asyncio
-import os
 import random
 import statistics
 import sys
@@ -30,6 +29,7 @@ from loadtests.balanced_client import BalancedClient
 from loadtests.restart_cluster import Cluster
 from loadtests.restart_judge import Judge, LogCopy
 from loadtests.rolling_restarts import STRATEGY
+from loadtests.server_processes import processor_seconds
 from loadtests.state_size import measured
 from services.adapters.redis_client import RedisClient
 from services.adapters.redis_state_store import FUNCTION_LIBRARY
@@ -46,7 +46,6 @@ BATCH_BYTES = 64 * 1024
 PLACEMENTS = (("mobile", "home_banner", 1), ("mobile", "card_page_tile", 2), ("contact_centre", "agent_panel", 3))
 AT_ONCE = 4
 IDLE_SECONDS = 5.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +95,14 @@ async def measure(folder: Path, customers: int, days: int, decisions: int) -> Fi
         builder = await cluster.start_builder()
         await cluster.until_building(builder)
         idle = await idle_share(builder)
-        before, since = processor_seconds(builder), monotonic()
+        before, since = spent_by(builder), monotonic()
         async with open_publisher(settings) as publisher:
             for timed in history:
                 publisher.enqueue(timed.event)
             await publisher.flush()
         await cluster.until(lambda: len(log.records) >= len(history), "the log is read")
         await judge.until_applied(log.ends)
-        spent = processor_seconds(builder) - before - idle * (monotonic() - since)
+        spent = spent_by(builder) - before - idle * (monotonic() - since)
         event_cpu_s = spent / len(history)
         address = await cluster.start_api()
         client = await stack.enter_async_context(BalancedClient().open_to([address]))
@@ -154,7 +153,7 @@ class _Asking:
     async def _timed(self, calls: Sequence[Callable[[], Awaitable[None]]]) -> float:
         """Processor seconds a call, beyond what the node spends on nothing: it follows topics all the time."""
         idle = await idle_share(self._node)
-        before, began = processor_seconds(self._node), monotonic()
+        before, began = spent_by(self._node), monotonic()
         waiting = iter(calls)
 
         async def caller() -> None:
@@ -162,7 +161,7 @@ class _Asking:
                 await call()
 
         await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
-        spent = processor_seconds(self._node) - before - idle * (monotonic() - began)
+        spent = spent_by(self._node) - before - idle * (monotonic() - began)
         return spent / len(calls)
 
     async def _decide(self, http: httpx.AsyncClient, number: int) -> None:
@@ -183,16 +182,15 @@ class _Asking:
 
 async def idle_share(role: RoleProcess) -> float:
     """Processor seconds a second while nothing is asked of it."""
-    before, began = processor_seconds(role), monotonic()
+    before, began = spent_by(role), monotonic()
     await asyncio.sleep(IDLE_SECONDS)
-    return (processor_seconds(role) - before) / (monotonic() - began)
+    return (spent_by(role) - before) / (monotonic() - began)
 
 
-def processor_seconds(role: RoleProcess) -> float:
-    """User and system time of the role's process so far (Linux)."""
+def spent_by(role: RoleProcess) -> float:
+    """Processor seconds of the role's process so far."""
     assert role.process is not None
-    fields = Path(f"/proc/{role.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    return processor_seconds(role.process.pid)
 
 
 def compressed(values: Sequence[bytes]) -> float:

@@ -18,6 +18,7 @@ import httpx
 from loadtests.faults.battle import Battle
 from loadtests.faults.role import write_skew
 from loadtests.faults.system import decision_body
+from loadtests.server_processes import processor_seconds
 from services.adapters.embedded_servers import free_port
 
 LIMITS = {"RLIMIT_NOFILE": 64, "RLIMIT_DATA": 512 * 2**20}
@@ -61,10 +62,9 @@ class ConfinedNode:
     def processor_s(self) -> float:
         """Seconds of a processor it has used."""
         try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
+            return processor_seconds(self.pid)
+        except OSError:  # gone
             return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def data_mb(self) -> float:
         """What counts against its memory, in megabytes."""
